@@ -1,0 +1,1 @@
+"""Startup checks: wrong settings, event names that are not in the past tense."""

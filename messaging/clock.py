@@ -1,0 +1,24 @@
+"""The one seam for time. Production reads the clock; the harness and the simulation install a virtual one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+
+def _system() -> datetime:
+    return datetime.now(UTC)
+
+
+_source: Callable[[], datetime] = _system
+
+
+def now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return _source()
+
+
+def install(source: Callable[[], datetime] | None) -> None:
+    """Replace the clock of this process; None restores the system's."""
+    global _source
+    _source = source or _system

@@ -1,0 +1,76 @@
+"""Every error the bus raises, one tree. A docstring is the error's default message."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class MessagingError(Exception):
+    """The message bus could not do what was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class ConfigurationError(MessagingError):
+    """The bus is configured wrongly and refuses to start."""
+
+
+class TransactionRequired(MessagingError):
+    """publish() needs an open transaction: wrap the call and your own writes in transaction.atomic()."""
+
+
+class ContractError(MessagingError):
+    """The message does not satisfy its contract.
+
+    ``field`` is the path of the offending field ("data.items[0].quantity"), empty when the whole
+    message is meant.
+    """
+
+    def __init__(self, message: str | None = None, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownContract(ContractError):
+    """No contract of this name and version is registered here."""
+
+
+class Undecodable(ContractError):
+    """The bytes are not a message that can be decoded."""
+
+
+class PermanentError(MessagingError):
+    """The handler says that retrying cannot help; the message is dead-lettered at once."""
+
+
+class RetryLater(MessagingError):
+    """The handler asks to be called again later.
+
+    ``after`` is the delay. It costs no failure, so a handler may ask as often as it likes.
+    """
+
+    def __init__(self, after: timedelta | float, message: str | None = None) -> None:
+        super().__init__(message)
+        self.after = after if isinstance(after, timedelta) else timedelta(seconds=after)
+
+
+class StaleClaim(MessagingError):
+    """The delivery was taken over while this worker held it; nothing was written."""
+
+
+class TransportUnavailable(MessagingError):
+    """The broker cannot be reached; no attempt was spent."""
+
+
+class OperationRefused(MessagingError):
+    """The operation was refused and nothing was changed.
+
+    ``code`` is a stable word for programs ("not_found", "already_resolved", "forbidden", "invalid"),
+    ``field`` names the offending input, if one is to blame.
+    """
+
+    def __init__(self, message: str | None = None, *, code: str = "conflict", field: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field

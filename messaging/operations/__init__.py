@@ -1,0 +1,26 @@
+"""Guarded operations: the one way to change delivery from outside the delivery itself.
+
+Browser, admin, REST, command line and scheduled tasks all call these. Each one checks the actor's permission,
+is one conditional UPDATE per row, is idempotent by ``request_id`` (the first answer is given again), and writes
+an audit record in its own transaction, also when it is refused or denied.
+
+Raises, all of them: OperationRefused with code "forbidden" (permission), "invalid" (input; ``field`` names it),
+"not_found", "conflict", or "request_id_reused" (the same id with another question).
+"""
+
+from messaging.operations.actors import OPERATE, PUBLISH, REVEAL, VIEW, Actor, command_line, task
+from messaging.operations.consumers import pause_consumer, resume_consumer
+from messaging.operations.dead_letters import (
+    BulkResult,
+    Refusal,
+    discard_dead_letters,
+    replay_dead_letters,
+)
+from messaging.operations.quarantine import discard_quarantined, retry_quarantined
+from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
+
+__all__ = [
+    "OPERATE", "PUBLISH", "REVEAL", "VIEW", "Actor", "BulkResult", "Refusal", "ResubmitCheck", "ResubmitResult",
+    "check_resubmission", "command_line", "discard_dead_letters", "discard_quarantined", "pause_consumer",
+    "replay_dead_letters", "resubmit_dead_letter", "resume_consumer", "retry_quarantined", "task",
+]  # fmt: skip

@@ -1,0 +1,61 @@
+"""``settings.MESSAGING`` as one frozen, validated object. Unknown keys are refused (system check E001)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from messaging.errors import ConfigurationError
+
+
+class Options(BaseModel):
+    """Every knob of the bus, with its default. Durations are seconds, sizes are bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = "signalbox"
+    """Names the service that publishes; part of every envelope."""
+    release: str = ""
+    """Release of the running code, shown beside workers and failures."""
+    max_body_bytes: int = Field(1_048_576, ge=1)
+    heartbeat_seconds: float = Field(2.0, gt=0)
+    stale_after_seconds: float = Field(12.0, gt=0)
+    """A worker silent for this long is taken for dead and its claims are rescued."""
+    crash_limit: int = Field(3, ge=1)
+    """Deaths of a process while one delivery ran alone, before that delivery is dead-lettered."""
+    chunk_limit: int = Field(100, ge=1)
+    """Most deliveries of one claim."""
+    chunk_seconds: float = Field(0.05, gt=0)
+    """Handler time that one chunk aims at; on SQLite a tenth of it, as a writer stops all others."""
+    slice_seconds: float = Field(2.0, gt=0)
+    """How long one wake-up keeps claiming before it gives its place to another consumer."""
+    relay_batch: int = Field(500, ge=1)
+    wakeups_per_consumer: int = Field(2, ge=1)
+    """Most wake-ups of one consumer waiting in the broker."""
+    poll_seconds: float = Field(0.5, gt=0)
+    """Longest time the relay waits without looking, when no hint arrives."""
+    dedup_days: int = Field(14, ge=1)
+    """How long an id received from outside is remembered."""
+    retention_days: int = Field(30, ge=1)
+    """How long history (messages, attempts, audit) is kept."""
+    retry_immediate: int = Field(3, ge=0)
+    retry_delays: tuple[str, ...] = ("10s", "1m", "10m")
+
+
+@cache
+def options() -> Options:
+    """Return the validated options.
+
+    Raises:
+        ConfigurationError: a key is unknown or a value out of range.
+    """
+    given: dict[str, Any] = getattr(settings, "MESSAGING", {})
+    try:
+        return Options(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"MESSAGING[{key!r}]: {first['msg']}.") from error
