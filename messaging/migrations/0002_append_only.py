@@ -14,14 +14,14 @@ TABLES = ("messaging_attempt", "messaging_auditrecord")
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION messaging_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION '%% is append-only: %% refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
 END $$
 """
 
 
 def forbid_changes(apps: Any, schema_editor: Any) -> None:
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(_FUNCTION)
+        schema_editor.execute(_FUNCTION, [])  # with parameters, so that %% is %
         for table in TABLES:
             schema_editor.execute(
                 f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}"
