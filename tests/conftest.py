@@ -1,0 +1,83 @@
+"""What every test run needs: an append-only history that may be flushed, and no silent skips."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import TransactionTestCase
+
+from messaging.database import sqlite
+from tests import servers
+
+SKIPS_FAIL = os.environ.get("SIGNALBOX_NO_SKIP") == "1"
+
+_flush = TransactionTestCase._fixture_teardown
+
+
+def _flush_history_too(case: Any) -> None:
+    # SQLite flushes by DELETE, which the append-only triggers refuse; PostgreSQL truncates, which they allow.
+    with sqlite.retention():
+        _flush(case)
+
+
+TransactionTestCase._fixture_teardown = _flush_history_too  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> str:
+    """A PostgreSQL server in which the test may create databases."""
+    return servers.postgresql()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """A Redis server of the tests' own."""
+    return servers.redis_url()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> str:
+    """A RabbitMQ server of the tests' own; skips where there is none."""
+    try:
+        return servers.rabbitmq()
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def virtual_clock() -> Iterator[Any]:
+    """Install the clock that a test sets by hand: ``virtual_clock(moment)``."""
+    from messaging import clock
+
+    yield lambda moment: clock.install(lambda: moment)
+    clock.install(None)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    skipped = _skip_reasons(reporter)
+    if skipped and SKIPS_FAIL:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if target := os.environ.get("SIGNALBOX_TEST_REPORT"):
+        counts = {name: len(reporter.stats.get(name, [])) for name in ("passed", "failed", "error", "xfailed")}
+        Path(target).write_text(json.dumps({**counts, "skipped": skipped}))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if SKIPS_FAIL and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_sep("=", "SIGNALBOX_NO_SKIP=1: a skipped test fails the run", red=True)
+
+
+def _skip_reasons(reporter: Any) -> list[str]:
+    """Return one "test: reason" line for each skipped test."""
+    return [
+        f"{report.nodeid}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+        for report in reporter.stats.get("skipped", [])
+    ]
