@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Min, Q
+
+from messaging import clock
+from messaging.models import ConsumerState, DeadLetter, Delivery, Subscription
+from messaging.queries import rates
+from messaging.queries.pages import is_storable
+
+RATE_WINDOW = timedelta(minutes=5)
+FAILING_WINDOW = timedelta(minutes=15)
+HISTORY_MINUTES = 60
+
+# Written as the partial index of unresolved dead letters is: SQLite uses that index for this very expression only.
+IS_UNRESOLVED = ~Q(state__in=["resolved", "discarded"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +57,122 @@ class ConsumerRow:
 
 def list_consumers() -> list[ConsumerRow]:
     """Worst first: by dead letters' and failures' rate, then age of the oldest unhandled delivery."""
-    raise NotImplementedError
+    return sorted(_read(), key=_badness)
 
 
 def get_consumer(name: str) -> ConsumerRow | None:
-    raise NotImplementedError
+    """Return one consumer, or None when no deploy ever registered it."""
+    return next(iter(_read(name)), None) if name and is_storable(name) else None
+
+
+def _badness(row: ConsumerRow) -> tuple[object, ...]:
+    """Order by what hurts: failing now (in whole per cent), what already failed, what waits longest."""
+    failing = round(row.failing_share or 0.0, 2)
+    oldest = row.oldest_at or datetime.max.replace(tzinfo=UTC)
+    return (row.status == "retired", -failing, -row.dead_letters, oldest, row.name)
+
+
+def _read(name: str = "") -> list[ConsumerRow]:
+    """Read every consumer, or one, in six statements."""
+    now = clock.now()
+    states = ConsumerState.objects.filter(**({"name": name} if name else {}))
+    narrow = {"consumer": name} if name else {}
+    subscriptions: dict[str, list[str]] = defaultdict(list)
+    for consumer, contract in Subscription.objects.filter(**narrow).order_by("type").values_list("consumer", "type"):
+        subscriptions[consumer].append(contract)
+    work = _work(now, narrow)
+    dead = dict(
+        DeadLetter.objects.filter(IS_UNRESOLVED, **narrow).values_list("consumer").annotate(Count("id")).order_by()
+    )
+    minutes = rates.minutes_until(now, count=HISTORY_MINUTES)
+    tallies: dict[str, list[rates.Tally]] = defaultdict(list)
+    for tally in rates.tallies(since=minutes[0], consumer=name):
+        tallies[tally.consumer].append(tally)
+    histograms = rates.histograms(since=now - FAILING_WINDOW, by="consumer", consumer=name)
+    return [
+        _row(
+            state,
+            tuple(subscriptions[state.name]),
+            work.get(state.name, {}),
+            dead.get(state.name, 0),
+            _rates(tallies[state.name], now, minutes),
+            histograms.get(state.name, {}),
+            now,
+        )
+        for state in states
+    ]
+
+
+def _work(now: datetime, narrow: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    rows = (
+        Delivery.objects.filter(**narrow)
+        .values("consumer")
+        .annotate(
+            backlog=Count("message_id"),
+            waiting=Count("message_id", filter=Q(failures__gt=0, claim_token=None, available_at__gt=now)),
+            running=Count("claim_token"),
+            oldest_at=Min("created_at"),
+        )
+        .order_by()
+    )
+    return {row["consumer"]: row for row in rows}
+
+
+def _rates(tallies: Sequence[rates.Tally], now: datetime, minutes: Sequence[datetime]) -> dict[str, Any]:
+    rate_since, failing_since = rates.minute_of(now - RATE_WINDOW), rates.minute_of(now - FAILING_WINDOW)
+    handled: dict[datetime, int] = defaultdict(int)
+    recent = attempts = failed = 0
+    for tally in tallies:
+        if tally.outcome in rates.HANDLED:
+            handled[tally.minute] += tally.count
+            recent += tally.count if tally.minute >= rate_since else 0
+        if tally.minute >= failing_since:
+            attempts += tally.count if tally.outcome in rates.ATTEMPTED else 0
+            failed += tally.count if tally.outcome in rates.FAILED else 0
+    return {
+        "handled_per_second": recent / (now - rate_since).total_seconds(),
+        "failing_share": failed / attempts if attempts else None,
+        "per_minute": tuple(handled[minute] for minute in minutes),
+    }
+
+
+def _row(
+    state: ConsumerState,
+    subscriptions: tuple[str, ...],
+    work: Mapping[str, Any],
+    dead_letters: int,
+    measured: Mapping[str, Any],
+    buckets: Mapping[str, int],
+    now: datetime,
+) -> ConsumerRow:
+    running = work.get("running", 0)
+    return ConsumerRow(
+        name=state.name,
+        status=_status(state, running, now),
+        guarantee=state.guarantee,
+        queue=state.queue,
+        description=state.description,
+        handler=state.handler,
+        policy=state.policy,
+        subscriptions=subscriptions,
+        backlog=work.get("backlog", 0),
+        waiting=work.get("waiting", 0),
+        running=running,
+        oldest_at=work.get("oldest_at"),
+        dead_letters=dead_letters,
+        critical_p50_ms=rates.percentile(buckets, 0.5),
+        critical_p95_ms=rates.percentile(buckets, 0.95),
+        paused_at=state.paused_at,
+        paused_by=state.paused_by,
+        pause_reason=state.pause_reason,
+        paused_until=state.paused_until,
+        **measured,
+    )
+
+
+def _status(state: ConsumerState, running: int, now: datetime) -> str:
+    if state.retired_at:
+        return "retired"
+    if state.paused_at and (state.paused_until is None or state.paused_until > now):
+        return "draining" if running else "paused"
+    return "running"

@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Min, QuerySet, Value
+
+from messaging import clock
+from messaging.models import (
+    ConsumerState,
+    DeadLetter,
+    Delivery,
+    OutboxEntry,
+    QuarantinedMessage,
+    RollupDelta,
+    Total,
+    Worker,
+)
+from messaging.queries import rates
+from messaging.queries.consumers import IS_UNRESOLVED
+from messaging.settings import options
+
+_SERIES_OF: dict[str, str] = {
+    **dict.fromkeys(map(str, rates.HANDLED), "handled"),
+    **dict.fromkeys(map(str, rates.WILL_RETRY), "will_retry"),
+    "dead_lettered": "dead_lettered",
+    "dropped": "dropped",
+}
+"""Which line of the charts an outcome belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +73,8 @@ class Series:
     handled: tuple[int, ...]
     dead_lettered: tuple[int, ...]
     will_retry: tuple[int, ...]
+    dropped: tuple[int, ...]
+    """Failed deliveries to at-most-once consumers, which never come back."""
     critical_p50_ms: tuple[float | None, ...]
     critical_p95_ms: tuple[float | None, ...]
 
@@ -61,17 +90,128 @@ class TotalRow:
 
 
 def vitals() -> Vitals:
-    raise NotImplementedError
+    """Read the state of the bus in three statements."""
+    now = clock.now()
+    counts = _counts()
+    outbox_rows, outbox_oldest = counts["outbox"]
+    backlog, oldest_at = counts["delivery"]
+    processes = [(row.role, row.is_alive) for row in workers(now=now)]
+    return Vitals(
+        as_of=now,
+        outbox_rows=outbox_rows,
+        outbox_lag_seconds=max(0.0, (now - outbox_oldest).total_seconds()) if outbox_oldest else 0.0,
+        relays_alive=processes.count(("relay", True)),
+        workers_alive=processes.count(("worker", True)),
+        workers_known=sum(role == "worker" for role, _ in processes),
+        dead_letters=counts["dead_letter"][0],
+        backlog=backlog,
+        oldest_at=oldest_at,
+        paused=tuple(
+            ConsumerState.objects.filter(paused_at__isnull=False, retired_at=None)
+            .exclude(paused_until__lte=now)
+            .order_by("name")
+            .values_list("name", flat=True)
+        ),
+        quarantined=counts["quarantine"][0],
+    )
 
 
-def series(*, minutes: int = 60, consumer: str = "") -> Series:
-    raise NotImplementedError
+def _counts() -> dict[str, tuple[int, datetime | None]]:
+    """Count the hot tables and find the oldest row of each, in one statement."""
+    parts = [
+        _count(OutboxEntry.objects.all(), "outbox", "created_at"),
+        _count(Delivery.objects.all(), "delivery", "created_at"),
+        _count(DeadLetter.objects.filter(IS_UNRESOLVED), "dead_letter", "dead_at"),
+        _count(QuarantinedMessage.objects.filter(state="open"), "quarantine", "received_at"),
+    ]
+    found = {kind: (count, oldest) for kind, count, oldest in parts[0].union(*parts[1:], all=True)}
+    return {kind: found.get(kind, (0, None)) for kind in ("outbox", "delivery", "dead_letter", "quarantine")}
+
+
+def _count(rows: QuerySet[Any], kind: str, time: str) -> QuerySet[Any, Any]:
+    return (
+        rows.order_by()
+        .values(table=Value(kind))
+        .annotate(rows=Count("*"), oldest=Min(time))
+        .values_list("table", "rows", "oldest")
+    )
+
+
+def series(*, minutes: int = 60, consumer: str = "", step: int = 1) -> Series:
+    """Return the last ``minutes`` minutes in steps of ``step`` minutes (1: one entry a minute), in two statements.
+
+    Steps begin at multiples of ``step`` since the epoch, so that a point does not move while the window slides;
+    the last one is still running. Critical times are those of what was handled.
+    """
+    now = clock.now()
+    starts = _starts(now, minutes=minutes, step=step)
+    index = {start: place for place, start in enumerate(starts)}
+    counts = {name: [0] * len(starts) for name in ("handled", "dead_lettered", "will_retry", "dropped")}
+    for tally in rates.tallies(since=starts[0], consumer=consumer):
+        place = index.get(_floor(tally.minute, step))
+        name = _SERIES_OF.get(tally.outcome)
+        if place is not None and name:
+            counts[name][place] += tally.count
+    buckets: list[Counter[str]] = [Counter() for _ in starts]
+    for minute, histogram in rates.histograms(since=starts[0], by="minute", consumer=consumer).items():
+        place = index.get(_floor(minute, step))
+        if place is not None:
+            buckets[place].update(histogram)
+    return Series(
+        minutes=starts,
+        critical_p50_ms=tuple(rates.percentile(histogram, 0.5) for histogram in buckets),
+        critical_p95_ms=tuple(rates.percentile(histogram, 0.95) for histogram in buckets),
+        **{name: tuple(numbers) for name, numbers in counts.items()},
+    )
+
+
+def _starts(now: datetime, *, minutes: int, step: int) -> tuple[datetime, ...]:
+    last = _floor(now, step)
+    return tuple(last - timedelta(minutes=step * back) for back in range(max(1, minutes // step) - 1, -1, -1))
+
+
+def _floor(moment: datetime, step: int) -> datetime:
+    seconds = step * 60
+    return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
 
 
 def totals() -> list[TotalRow]:
     """Outcomes since the beginning, deltas that are not folded yet included."""
-    raise NotImplementedError
+    columns = ("consumer", "outcome", "count", "duration_us", "critical_us", "buckets")
+    folded = Total.objects.order_by().values_list(*columns)
+    sums: dict[tuple[str, str], list[int]] = {}
+    histograms: dict[tuple[str, str], Counter[str]] = {}
+    # One statement: between two, the fold could move a delta and it would count twice or not at all.
+    for consumer, outcome, *numbers, buckets in folded.union(RollupDelta.objects.values_list(*columns), all=True):
+        key = (consumer, outcome)
+        sums[key] = [a + b for a, b in zip(sums.get(key, [0, 0, 0]), numbers, strict=True)]
+        histograms.setdefault(key, Counter()).update(buckets)
+    return [
+        TotalRow(
+            consumer=consumer,
+            outcome=outcome,
+            count=count,
+            duration_us=duration_us,
+            critical_us=critical_us,
+            buckets=dict(histograms[consumer, outcome]),
+        )
+        for (consumer, outcome), (count, duration_us, critical_us) in sorted(sums.items())
+    ]
 
 
-def workers() -> list[WorkerRow]:
-    raise NotImplementedError
+def workers(*, now: datetime | None = None) -> list[WorkerRow]:
+    """Every process with a heartbeat row, by role and name; silent ones are not alive."""
+    stale_before = (now or clock.now()) - timedelta(seconds=options().stale_after_seconds)
+    return [
+        WorkerRow(
+            name=worker.name,
+            role=worker.role,
+            host=worker.host,
+            pid=worker.pid,
+            release=worker.release,
+            started_at=worker.started_at,
+            heartbeat_at=worker.heartbeat_at,
+            is_alive=worker.heartbeat_at >= stale_before,
+        )
+        for worker in Worker.objects.order_by("role", "name", "id")
+    ]
