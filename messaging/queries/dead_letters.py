@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from messaging.queries.pages import CappedCount, Page
+from django.db.models import CharField, Count, Max, Min, Q, QuerySet
+from django.db.models.functions import Cast, TruncMinute
+
+from messaging import clock
+from messaging.ids import id_at
+from messaging.models import DeadLetter, Message
+from messaging.queries.pages import CappedCount, Page, capped_count, is_storable, keyset_page
+from messaging.queries.statuses import UNRESOLVED
+
+_ON_ITS_WAY = (DeadLetter.State.REPLAYING, DeadLetter.State.RESUBMITTING)
+MINUTES = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +39,8 @@ class FailureGroup:
     last_at: datetime
     per_minute: tuple[int, ...]
     """Last hour, oldest first, 60 numbers."""
+    newest_id: UUID
+    """The newest member: the sample that the group's page opens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +90,157 @@ class DeadLetterFilter:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What became of dead letters that were replayed; the parts add up to ``total``. Sent is not done."""
+
+    total: int
+    handled: int
+    failed_again: int
+    waiting: int
+    discarded: int
+    untouched: int
+    """Open again or still: the replay was refused, or taken back."""
+
+
+_ROW = tuple(field.name for field in fields(DeadLetterRow))
+
+
 def failure_groups(*, limit: int = 200) -> list[FailureGroup]:
     """Largest first."""
-    raise NotImplementedError
+    return _groups(DeadLetter.objects.filter(state__in=UNRESOLVED), limit=limit)
+
+
+def get_failure_group(fingerprint: str) -> FailureGroup | None:
+    """Return the group of one fingerprint, None when it has no unresolved member (any more)."""
+    if not is_storable(fingerprint):
+        return None
+    found = _groups(DeadLetter.objects.filter(state__in=UNRESOLVED, fingerprint=fingerprint), limit=1)
+    return found[0] if found else None
 
 
 def list_dead_letters(
     where: DeadLetterFilter, *, limit: int = 50, after: UUID | None = None, before: UUID | None = None
 ) -> Page[DeadLetterRow]:
-    raise NotImplementedError
+    return keyset_page(
+        _matching(where).only(*_ROW),
+        lambda records: [_row(r) for r in records],
+        limit=limit,
+        after=after,
+        before=before,
+    )
 
 
 def count_dead_letters(where: DeadLetterFilter) -> CappedCount:
-    raise NotImplementedError
+    return capped_count(_matching(where))
+
+
+def dead_letter_ids(where: DeadLetterFilter, *, limit: int) -> list[UUID]:
+    """Return the ids of a whole selection, newest first, to freeze it before an operation."""
+    return list(_matching(where).order_by("-id").values_list("id", flat=True)[:limit])
+
+
+def states_of(ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
+    """Return (state, resolved_by) of these dead letters; one that does not exist is missing."""
+    rows = DeadLetter.objects.filter(id__in=ids).values_list("id", "state", "resolved_by")
+    return {id: (state, resolved_by) for id, state, resolved_by in rows}
+
+
+def progress_of(ids: Sequence[UUID]) -> Progress:
+    """Say what became of these dead letters since they were sent."""
+    rows = list(DeadLetter.objects.filter(id__in=ids).values_list("state", "resolution"))
+    failed = sum(resolution == "failed_again" for _, resolution in rows)
+    states = [state for state, resolution in rows if resolution != "failed_again"]
+    resolved, waiting = states.count(DeadLetter.State.RESOLVED), sum(states.count(state) for state in _ON_ITS_WAY)
+    discarded = states.count(DeadLetter.State.DISCARDED)
+    return Progress(
+        total=len(rows),
+        handled=resolved,
+        failed_again=failed,
+        waiting=waiting,
+        discarded=discarded,
+        untouched=len(rows) - failed - resolved - waiting - discarded,
+    )
 
 
 def get_dead_letter(id: UUID) -> DeadLetterDetail | None:
-    raise NotImplementedError
+    dead_letter = DeadLetter.objects.filter(id=id).first()
+    if dead_letter is None:
+        return None
+    message = Message.objects.filter(id=dead_letter.message_id).first()
+    return DeadLetterDetail(
+        **{name: getattr(dead_letter, name) for name in _ROW},
+        traceback=dead_letter.traceback,
+        body=bytes(message.body) if message else b"",
+        content_type=message.content_type if message else "",
+        headers=message.headers if message else {},
+        published_at=message.published_at if message else dead_letter.dead_at,
+    )
+
+
+def _matching(where: DeadLetterFilter) -> QuerySet[DeadLetter]:
+    exact = {name: getattr(where, name) for name in ("fingerprint", "consumer", "type", "key", "correlation_id")}
+    if not is_storable(*exact.values(), where.state):
+        return DeadLetter.objects.none()
+    condition = Q(state=where.state) if where.state else Q(state__in=UNRESOLVED)
+    condition &= Q(**{name: value for name, value in exact.items() if value})
+    if where.since:
+        condition &= Q(id__gte=id_at(where.since))
+    if where.until:
+        condition &= Q(id__lt=id_at(where.until))
+    return DeadLetter.objects.filter(condition)
+
+
+def _row(dead_letter: DeadLetter) -> DeadLetterRow:
+    return DeadLetterRow(**{name: getattr(dead_letter, name) for name in _ROW})
+
+
+def _groups(members: QuerySet[DeadLetter], *, limit: int) -> list[FailureGroup]:
+    """Three queries: figures per fingerprint, the newest member of each, the last hour by minute."""
+    figures = members.values("fingerprint").annotate(
+        count=Count("id"),
+        replaying=Count("id", filter=Q(state__in=_ON_ITS_WAY)),
+        first_at=Min("dead_at"),
+        last_at=Max("dead_at"),
+        newest=Max(Cast("id", CharField())),  # PostgreSQL has no max(uuid); as text the order is the same
+    )
+    groups = list(figures.order_by("-count", "fingerprint")[:limit])
+    newest = DeadLetter.objects.filter(id__in=[UUID(group["newest"]) for group in groups]).only(*_ROW)
+    samples = {sample.fingerprint: sample for sample in newest}
+    bars = _per_minute(members.filter(fingerprint__in=[group["fingerprint"] for group in groups]))
+    return [
+        FailureGroup(
+            fingerprint=group["fingerprint"],
+            consumer=sample.consumer,
+            type=sample.type,
+            error_type=sample.error_type,
+            error_message=sample.error_message,
+            location=sample.location,
+            reason=sample.reason,
+            count=group["count"],
+            replaying=group["replaying"],
+            first_at=group["first_at"],
+            last_at=group["last_at"],
+            per_minute=bars.get(group["fingerprint"], (0,) * MINUTES),
+            newest_id=sample.id,
+        )
+        for group in groups
+        if (sample := samples.get(group["fingerprint"]))  # none: resolved between two of the queries
+    ]
+
+
+def _per_minute(members: QuerySet[DeadLetter]) -> dict[str, tuple[int, ...]]:
+    this_minute = clock.now().replace(second=0, microsecond=0)
+    first = this_minute - timedelta(minutes=MINUTES - 1)
+    rows = (
+        members.filter(dead_at__gte=first)
+        .annotate(minute=TruncMinute("dead_at"))
+        .values_list("fingerprint", "minute")
+        .annotate(count=Count("id"))
+    )
+    bars: dict[str, list[int]] = {}
+    for fingerprint, minute, count in rows.order_by():
+        position = int((minute - first).total_seconds() // 60)
+        if 0 <= position < MINUTES:
+            bars.setdefault(fingerprint, [0] * MINUTES)[position] += count
+    return {fingerprint: tuple(values) for fingerprint, values in bars.items()}

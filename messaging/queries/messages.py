@@ -1,29 +1,44 @@
-"""Messages as operators see them: lists, one message with all that happened to it, its flow."""
+"""Messages as operators see them: lists, counts, a histogram, and finding one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from itertools import pairwise
 from uuid import UUID
 
-from messaging.queries.pages import CappedCount, Page
+from django.db import connection
+from django.db.models import QuerySet, Value
 
-Status = Literal["pending", "running", "retrying", "handled", "dead", "discarded", "paused", "scheduled"]
+from messaging import clock
+from messaging.ids import id_at, time_of
+from messaging.models import Attempt, Message, Subscription
+from messaging.queries.message_detail import (
+    AttemptView,
+    DeliveryView,
+    MessageDetail,
+    RelatedMessage,
+    get_message,
+)
+from messaging.queries.message_filter import SKEW, MessageFilter, find_message, known_types, matching
+from messaging.queries.pages import CappedCount, Page, capped_count, keyset_page
+from messaging.queries.statuses import (
+    Status,
+    paused_consumers,
+    standings,
+    unresolved_dead_letters,
+)
 
+__all__ = [
+    "AttemptView", "DeliveryDot", "DeliveryView", "MessageDetail", "MessageFilter", "MessageRow", "RelatedMessage",
+    "Status", "count_messages", "count_newer", "count_with_dead_letter", "find_message", "get_message", "histogram",
+    "known_types", "list_messages",
+]  # fmt: skip
 
-@dataclass(frozen=True, kw_only=True)
-class MessageFilter:
-    """What to list; every given field narrows. Times are aware datetimes."""
-
-    type: str = ""
-    status: Status | None = None
-    correlation_id: str = ""
-    key: str = ""
-    consumer: str = ""
-    source: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
+BIN_CAP = 20_000
+"""One bar of the histogram counts no further."""
+_FINAL = (Attempt.Outcome.HANDLED, Attempt.Outcome.IGNORED, Attempt.Outcome.DROPPED, Attempt.Outcome.DEAD_LETTERED)
+_COLUMNS = ("id", "type", "version", "key", "source", "correlation_id", "published_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,108 +62,103 @@ class MessageRow:
     deliveries: tuple[DeliveryDot, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttemptView:
-    id: UUID
-    run: int
-    number: int
-    outcome: str
-    started_at: datetime
-    duration_us: int
-    worker: str
-    next_at: datetime | None
-    error_type: str
-    error_message: str
-    location: str
-    traceback: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliveryView:
-    """One consumer's side of a message, all runs: current state and every attempt, oldest first."""
-
-    consumer: str
-    status: Status
-    run: int
-    failures: int
-    available_at: datetime | None
-    worker: str
-    dead_letter_id: UUID | None
-    """The unresolved dead letter, if there is one."""
-    attempts: tuple[AttemptView, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RelatedMessage:
-    """A message of the same flow. ``depth`` is its level in the tree of causes, the root is 0."""
-
-    id: UUID
-    type: str
-    version: int
-    source: str
-    published_at: datetime
-    status: Status
-    depth: int
-    is_this: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class MessageDetail:
-    id: UUID
-    type: str
-    version: int
-    kind: str
-    source: str
-    tenant: str
-    content_type: str
-    headers: dict[str, Any]
-    key: str | None
-    correlation_id: str
-    causation_id: str | None
-    trace_id: str
-    traceparent: str
-    occurred_at: datetime
-    published_at: datetime
-    status: Status
-    body: bytes
-    """As stored; the caller masks and decodes."""
-    deliveries: tuple[DeliveryView, ...]
-    related: tuple[RelatedMessage, ...]
-    """In tree order, this message included; at most 200, see ``related_is_capped``."""
-    related_is_capped: bool
-
-
 def list_messages(
     where: MessageFilter, *, limit: int = 50, after: UUID | None = None, before: UUID | None = None
 ) -> Page[MessageRow]:
     """Newest first. ``after`` continues to older rows, ``before`` to newer ones."""
-    raise NotImplementedError
+    return keyset_page(matching(where).only(*_COLUMNS), _rows, limit=limit, after=after, before=before)
 
 
 def count_messages(where: MessageFilter) -> CappedCount:
-    raise NotImplementedError
+    return capped_count(matching(where))
+
+
+def count_with_dead_letter(where: MessageFilter) -> CappedCount:
+    """Count the messages of ``where`` that have an unresolved dead letter."""
+    return capped_count(matching(where).filter(id__in=unresolved_dead_letters().values("message_id")))
 
 
 def count_newer(where: MessageFilter, *, than: UUID) -> CappedCount:
     """How many messages arrived after ``than``: the "+37 new" pill."""
-    raise NotImplementedError
+    return capped_count(matching(where).filter(id__gt=than))
 
 
 def histogram(where: MessageFilter, *, since: datetime, until: datetime, bins: int) -> list[tuple[int, int]]:
-    """Per bin of equal width: messages with an unresolved dead letter, other messages (published in the bin)."""
-    raise NotImplementedError
+    """Per bin of equal width: messages with an unresolved dead letter, other messages (published in the bin).
+
+    Each bin is an index range of its own and counts to BIN_CAP at most; two queries in all.
+    """
+    width = (until - since) / bins
+    edges = [id_at(since + width * number) for number in range(bins)] + [id_at(until)]
+    rows = matching(where).order_by()
+    totals = _count_ranges(rows, edges)
+    dead = [0] * bins
+    with_dead = rows.filter(id__gte=edges[0], id__lt=edges[-1], id__in=unresolved_dead_letters().values("message_id"))
+    for identifier in with_dead.values_list("id", flat=True)[: BIN_CAP * 5]:
+        moment = time_of(identifier) or since
+        dead[min(bins - 1, max(0, int((moment - since) / width)))] += 1
+    return [(bad, max(0, total - bad)) for bad, total in zip(dead, totals, strict=True)]
 
 
-def get_message(id: UUID) -> MessageDetail | None:
-    raise NotImplementedError
+def _rows(records: list[Message]) -> list[MessageRow]:
+    now = clock.now()
+    paused = paused_consumers(now)
+    ids = [record.id for record in records]
+    hot = standings(ids)
+    finished = _finished(ids)
+    expected = _subscribers(
+        {record.type for record in records if any(e.consumer is None for e in hot[record.id].outbox)}
+    )
+    rows = []
+    for record in records:
+        standing = hot[record.id]
+        dots: dict[str, Status] = dict(finished.get(record.id, {}))
+        if any(entry.consumer is None for entry in standing.outbox):
+            dots |= dict.fromkeys(expected.get(record.type, ()), "pending")
+        dots |= standing.by_consumer(paused=paused, now=now)
+        rows.append(
+            MessageRow(
+                **{name: getattr(record, name) for name in _COLUMNS},
+                status=standing.status(paused=paused, now=now),
+                deliveries=tuple(DeliveryDot(consumer=name, status=dots[name]) for name in sorted(dots)),
+            )
+        )
+    return rows
 
 
-def find_message(text: str) -> UUID | None:
-    """Resolve what an operator pasted: a message id, an external id, or the correlation id of exactly one flow (its root)."""
-    raise NotImplementedError
+def _finished(ids: list[UUID]) -> dict[UUID, dict[str, Status]]:
+    """Return how the last finished attempt of each consumer ended, for these messages."""
+    attempts = Attempt.objects.filter(message_id__in=ids, outcome__in=_FINAL)
+    times = [time_of(identifier) for identifier in ids]
+    if all(times):  # prunes the older partitions
+        attempts = attempts.filter(id__gte=id_at(min(time for time in times if time) - SKEW))
+    result: dict[UUID, dict[str, Status]] = {}
+    for message_id, consumer, outcome in attempts.order_by("id").values_list("message_id", "consumer", "outcome"):
+        status: Status = "discarded" if outcome == Attempt.Outcome.DROPPED else "handled"
+        result.setdefault(message_id, {})[consumer] = status
+    return result
 
 
-def known_types() -> list[str]:
-    """Contract names seen or registered, sorted: suggestions for the search field."""
-    raise NotImplementedError
+def _subscribers(types: set[str]) -> dict[str, list[str]]:
+    """Return who will get a message that the relay has not fanned out yet."""
+    result: dict[str, list[str]] = {}
+    if types:
+        for name, consumer in Subscription.objects.filter(type__in=types).values_list("type", "consumer"):
+            result.setdefault(name, []).append(consumer)
+    return result
+
+
+def _count_ranges(rows: QuerySet[Message], edges: list[UUID]) -> list[int]:
+    parts: list[str] = []
+    parameters: list[object] = []
+    for number, (low, high) in enumerate(pairwise(edges)):
+        one = rows.filter(id__gte=low, id__lt=high).values_list(Value(1))[:BIN_CAP]
+        if one.query.is_empty():
+            return [0] * (len(edges) - 1)
+        sql, values = one.query.sql_with_params()
+        parts.append(f"SELECT {number}, count(*) FROM ({sql}) AS bin_{number}")
+        parameters += values
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts), parameters)
+        counts = dict(cursor.fetchall())
+    return [counts.get(number, 0) for number in range(len(edges) - 1)]

@@ -1,0 +1,237 @@
+"""One message with all that happened to it: every consumer, every attempt, its flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from messaging import clock
+from messaging.models import Attempt, DeadLetter, Delivery, Message, Subscription
+from messaging.queries.statuses import (
+    UNRESOLVED,
+    Standing,
+    Status,
+    paused_consumers,
+    standings,
+)
+
+RELATED_CAP = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptView:
+    id: UUID
+    run: int
+    number: int
+    outcome: str
+    started_at: datetime
+    duration_us: int
+    worker: str
+    next_at: datetime | None
+    error_type: str
+    error_message: str
+    location: str
+    traceback: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryView:
+    """One consumer's side of a message, all runs: current state and every attempt, oldest first."""
+
+    consumer: str
+    status: Status
+    run: int
+    failures: int
+    available_at: datetime | None
+    worker: str
+    dead_letter_id: UUID | None
+    """The unresolved dead letter, if there is one."""
+    attempts: tuple[AttemptView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelatedMessage:
+    """A message of the same flow. ``depth`` is its level in the tree of causes, the root is 0."""
+
+    id: UUID
+    type: str
+    version: int
+    source: str
+    published_at: datetime
+    status: Status
+    depth: int
+    is_this: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageDetail:
+    id: UUID
+    type: str
+    version: int
+    kind: str
+    source: str
+    tenant: str
+    content_type: str
+    headers: dict[str, Any]
+    key: str | None
+    correlation_id: str
+    causation_id: str | None
+    trace_id: str
+    traceparent: str
+    occurred_at: datetime
+    published_at: datetime
+    status: Status
+    body: bytes
+    """As stored; the caller masks and decodes."""
+    deliveries: tuple[DeliveryView, ...]
+    related: tuple[RelatedMessage, ...]
+    """In tree order, this message included; at most 200, see ``related_is_capped``."""
+    related_is_capped: bool
+
+
+def get_message(id: UUID) -> MessageDetail | None:
+    """Return one message with its deliveries, attempts and flow, or None. Eight queries, whatever its history."""
+    message = Message.objects.filter(id=id).first()
+    if message is None:
+        return None
+    now = clock.now()
+    paused = paused_consumers(now)
+    flow, is_capped = _flow(message)
+    hot = standings(record.id for record in flow)
+    statuses = {key: standing.status(paused=paused, now=now) for key, standing in hot.items()}
+    return MessageDetail(
+        id=message.id,
+        type=message.type,
+        version=message.version,
+        kind=message.kind,
+        source=message.source,
+        tenant=message.tenant,
+        content_type=message.content_type,
+        headers=message.headers,
+        key=message.key,
+        correlation_id=message.correlation_id,
+        causation_id=message.causation_id,
+        trace_id=_trace_id(message.traceparent),
+        traceparent=message.traceparent,
+        occurred_at=message.occurred_at,
+        published_at=message.published_at,
+        status=statuses[message.id],
+        body=bytes(message.body),
+        deliveries=_deliveries(message, hot[message.id], paused=paused, now=now),
+        related=_tree(flow, statuses, this=message.id),
+        related_is_capped=is_capped,
+    )
+
+
+def _trace_id(traceparent: str) -> str:
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) == 4 else ""
+
+
+def _deliveries(
+    message: Message, standing: Standing, *, paused: frozenset[str], now: datetime
+) -> tuple[DeliveryView, ...]:
+    attempts: dict[str, list[Attempt]] = {}
+    for attempt in Attempt.objects.filter(message_id=message.id).order_by("id"):
+        attempts.setdefault(attempt.consumer, []).append(attempt)
+    statuses = _finished(attempts)
+    if any(entry.consumer is None for entry in standing.outbox):
+        expected = Subscription.objects.filter(type=message.type).values_list("consumer", flat=True)
+        statuses |= dict.fromkeys(expected, "pending")
+    statuses |= standing.by_consumer(paused=paused, now=now)
+    waiting = {row.consumer: row for row in sorted(standing.deliveries, key=lambda row: row.run)}
+    dead = {row.consumer: row for row in standing.dead_letters if row.state in UNRESOLVED}
+    return tuple(
+        _delivery(name, statuses[name], waiting=waiting.get(name), dead=dead.get(name), attempts=attempts.get(name, []))
+        for name in sorted(statuses)
+    )
+
+
+def _finished(attempts: dict[str, list[Attempt]]) -> dict[str, Status]:
+    dropped = Attempt.Outcome.DROPPED
+    return {name: "discarded" if rows[-1].outcome == dropped else "handled" for name, rows in attempts.items()}
+
+
+def _delivery(
+    consumer: str, status: Status, *, waiting: Delivery | None, dead: DeadLetter | None, attempts: list[Attempt]
+) -> DeliveryView:
+    runs = [attempt.run for attempt in attempts] + [row.run for row in (waiting, dead) if row]
+    return DeliveryView(
+        consumer=consumer,
+        status=status,
+        run=max(runs, default=1),
+        failures=waiting.failures if waiting else 0,
+        available_at=waiting.available_at if waiting else None,
+        worker=attempts[-1].worker if attempts else "",
+        dead_letter_id=dead.id if dead else None,
+        attempts=tuple(_attempt(attempt) for attempt in attempts),
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        id=attempt.id,
+        run=attempt.run,
+        number=attempt.number,
+        outcome=attempt.outcome,
+        started_at=attempt.started_at,
+        duration_us=attempt.duration_us,
+        worker=attempt.worker,
+        next_at=attempt.next_at,
+        error_type=attempt.error_type or "",
+        error_message=attempt.error_message or "",
+        location=attempt.location or "",
+        traceback=attempt.traceback or "",
+        fingerprint=attempt.fingerprint or "",
+    )
+
+
+def _flow(message: Message) -> tuple[list[Message], bool]:
+    """Return the messages of one correlation, oldest first, this one always among them."""
+    columns = ("id", "type", "version", "source", "published_at", "causation_id")
+    same = Message.objects.filter(correlation_id=message.correlation_id).only(*columns)
+    found = list(same.order_by("id")[: RELATED_CAP + 1])
+    is_capped = len(found) > RELATED_CAP
+    found = found[:RELATED_CAP]
+    if all(record.id != message.id for record in found):
+        found[-1:] = [message]
+    return found, is_capped
+
+
+def _tree(flow: list[Message], statuses: dict[UUID, Status], *, this: UUID) -> tuple[RelatedMessage, ...]:
+    """Order the flow as a tree: each message after its cause, siblings by time."""
+    ids = {str(record.id): record for record in flow}
+    children: dict[str, list[Message]] = {}
+    for record in flow:
+        cause = record.causation_id or ""
+        # A message that names itself as its cause, or one outside this flow, is a root.
+        children.setdefault(cause if cause in ids and cause != str(record.id) else "", []).append(record)
+    result: list[RelatedMessage] = []
+    seen: set[UUID] = set()
+    waiting = [(record, 0) for record in reversed(children.get("", []))]
+    while waiting or len(seen) < len(flow):
+        if not waiting:  # a circle of causes, which only a broken producer makes: cut it at its oldest message
+            waiting.append((next(record for record in flow if record.id not in seen), 0))
+        record, depth = waiting.pop()
+        if record.id in seen:
+            continue
+        seen.add(record.id)
+        result.append(_related(record, status=statuses[record.id], depth=depth, is_this=record.id == this))
+        waiting += [(child, depth + 1) for child in reversed(children.get(str(record.id), []))]
+    return tuple(result)
+
+
+def _related(record: Message, *, status: Status, depth: int, is_this: bool) -> RelatedMessage:
+    return RelatedMessage(
+        id=record.id,
+        type=record.type,
+        version=record.version,
+        source=record.source,
+        published_at=record.published_at,
+        status=status,
+        depth=depth,
+        is_this=is_this,
+    )

@@ -1,0 +1,112 @@
+"""What an operator may ask of messages, as conditions that the indexes serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from messaging import clock
+from messaging.ids import id_at
+from messaging.models import Attempt, DeadLetter, Delivery, Message, ReceivedMessage
+from messaging.queries.pages import is_storable
+from messaging.queries.statuses import Status, paused_consumers, with_status
+
+SKEW = timedelta(hours=1)
+"""An attempt's id may bear an earlier time than its message's, if clocks of two hosts differ; not by more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageFilter:
+    """What to list; every given field narrows. Times are aware datetimes."""
+
+    type: str = ""
+    """A contract's name, or its last part alone ("OrderPlaced")."""
+    status: Status | None = None
+    correlation_id: str = ""
+    key: str = ""
+    consumer: str = ""
+    source: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def matching(where: MessageFilter) -> QuerySet[Message]:
+    texts = (where.type, where.correlation_id, where.key, where.consumer, where.source)
+    if not is_storable(*texts):
+        return Message.objects.none()
+    exact = {"correlation_id": where.correlation_id, "key": where.key, "source": where.source}
+    condition = Q(**{name: value for name, value in exact.items() if value})
+    if where.type:
+        condition &= Q(type__in=_type_names(where.type))
+    if where.since:
+        condition &= Q(id__gte=id_at(where.since))
+    if where.until:
+        condition &= Q(id__lt=id_at(where.until))
+    if where.status:
+        now = clock.now()
+        condition &= with_status(where.status, consumer=where.consumer, paused=paused_consumers(now), now=now)
+    if where.consumer and where.status in {None, "handled"}:
+        condition &= _received_by(where.consumer, since=where.since)
+    return Message.objects.filter(condition)
+
+
+def _received_by(consumer: str, *, since: datetime | None) -> Q:
+    attempts = Attempt.objects.filter(message_id=OuterRef("id"), consumer=consumer)
+    if since:
+        attempts = attempts.filter(id__gte=id_at(since - SKEW))
+    deliveries = Delivery.objects.filter(message_id=OuterRef("id"), consumer=consumer)
+    return Q(Exists(attempts)) | Q(Exists(deliveries))
+
+
+def _type_names(text: str) -> list[str]:
+    if "." in text:
+        return [text]
+    return [name for name in known_types() if name.rpartition(".")[2] == text] or [text]
+
+
+def _registered() -> set[str]:
+    from messaging import contracts
+
+    return {contract.name for contract in contracts.known()}
+
+
+def find_message(text: str) -> UUID | None:
+    """Resolve what an operator pasted: a message id, a dead letter's id, an external id, or a correlation id."""
+    text = text.strip()
+    if not text or len(text) > 200 or not is_storable(text):
+        return None
+    try:
+        identifier = UUID(text)
+    except ValueError:
+        pass
+    else:
+        if Message.objects.filter(id=identifier).exists():
+            return identifier
+        if found := DeadLetter.objects.filter(id=identifier).values_list("message_id", flat=True).first():
+            return UUID(str(found))
+    sources = _distinct_values("messaging_receivedmessage", "source")
+    received = ReceivedMessage.objects.filter(source__in=sources, external_id=text)
+    if found := received.order_by("-received_at").values_list("message_id", flat=True).first():
+        return UUID(str(found))
+    return Message.objects.filter(correlation_id=text).order_by("id").values_list("id", flat=True).first()
+
+
+def known_types() -> list[str]:
+    """Contract names seen or registered, sorted: suggestions for the search field."""
+    return sorted({*_distinct_values("messaging_message", "type"), *_registered()})
+
+
+def _distinct_values(table: str, column: str) -> list[str]:
+    """Return a column's values by hopping over its index: as many steps as there are values, not rows."""
+    sql = (
+        f"WITH RECURSIVE seen(value) AS (SELECT min({column}) FROM {table} UNION ALL"
+        f" SELECT (SELECT min({column}) FROM {table} WHERE {column} > seen.value) FROM seen"
+        " WHERE seen.value IS NOT NULL) SELECT value FROM seen WHERE value IS NOT NULL LIMIT 500"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return [row[0] for row in cursor.fetchall()]

@@ -1,0 +1,176 @@
+"""How a message stands, derived from the hot tables: no message carries a status column.
+
+Outbox rows and deliveries are work to do, dead letters are work that failed, and a message in none of them
+is handled. The filters (``with_status``) and the rows (``standings``) follow the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from messaging.models import ConsumerState, DeadLetter, Delivery, OutboxEntry
+
+Status = Literal["pending", "running", "retrying", "handled", "dead", "discarded", "paused", "scheduled"]
+
+WORST_FIRST: tuple[Status, ...] = (
+    "dead", "retrying", "running", "paused", "scheduled", "pending", "discarded", "handled",
+)  # fmt: skip
+UNRESOLVED = (DeadLetter.State.OPEN, DeadLetter.State.REPLAYING, DeadLetter.State.RESUBMITTING)
+_DEAD = (DeadLetter.State.OPEN, DeadLetter.State.RESUBMITTING)
+"""A replaying one is not dead: its new run stands in the outbox or the deliveries."""
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """Return the status an operator should see first; without any, the message is handled."""
+    return min(statuses, key=WORST_FIRST.index, default="handled")
+
+
+def paused_consumers(now: datetime) -> frozenset[str]:
+    held = ConsumerState.objects.filter(paused_at__isnull=False).filter(Q(paused_until=None) | Q(paused_until__gt=now))
+    return frozenset(held.values_list("name", flat=True))
+
+
+def delivery_status(delivery: Delivery, *, paused: frozenset[str], now: datetime) -> Status:
+    if delivery.claim_token is not None:
+        return "running"
+    if delivery.consumer in paused:
+        return "paused"
+    if delivery.failures or delivery.crashes:
+        return "retrying"
+    return "scheduled" if delivery.available_at > now else "pending"
+
+
+def dead_letter_status(dead_letter: DeadLetter) -> Status:
+    if dead_letter.state in _DEAD:
+        return "dead"
+    if dead_letter.state == DeadLetter.State.REPLAYING:
+        return "pending"
+    return "discarded" if dead_letter.state == DeadLetter.State.DISCARDED else "handled"
+
+
+@dataclass
+class Standing:
+    """What the hot tables say about one message."""
+
+    outbox: list[OutboxEntry] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+    def status(self, *, paused: frozenset[str], now: datetime) -> Status:
+        """Return the worst of all runs of all consumers."""
+        found: list[Status] = [delivery_status(row, paused=paused, now=now) for row in self.deliveries]
+        found += [dead_letter_status(row) for row in self.dead_letters if row.state != DeadLetter.State.REPLAYING]
+        found += ["pending"] * bool(self.outbox)
+        return worst(found)
+
+    def by_consumer(self, *, paused: frozenset[str], now: datetime) -> dict[str, Status]:
+        """Return the newest run's status of each consumer that has a row; a waiting run beats a finished one."""
+        result: dict[str, Status] = {}
+        for dead_letter in sorted(self.dead_letters, key=lambda row: row.run):
+            result[dead_letter.consumer] = dead_letter_status(dead_letter)
+        result |= {entry.consumer: "pending" for entry in self.outbox if entry.consumer}
+        for delivery in sorted(self.deliveries, key=lambda row: row.run):
+            result[delivery.consumer] = delivery_status(delivery, paused=paused, now=now)
+        return result
+
+
+def standings(ids: Iterable[UUID]) -> dict[UUID, Standing]:
+    """Read the hot tables for these messages: three queries, however many messages."""
+    wanted = list(ids)
+    result = {identifier: Standing() for identifier in wanted}
+    if not wanted:
+        return result
+    for entry in OutboxEntry.objects.filter(message_id__in=wanted):
+        result[entry.message_id].outbox.append(entry)
+    for delivery in Delivery.objects.filter(message_id__in=wanted):
+        result[delivery.message_id].deliveries.append(delivery)
+    dead_letters = DeadLetter.objects.filter(message_id__in=wanted)
+    for dead_letter in dead_letters.only("id", "message_id", "consumer", "run", "state", "resolution", "copy_id"):
+        result[dead_letter.message_id].dead_letters.append(dead_letter)
+    return result
+
+
+def with_status(status: Status, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
+    """Return the condition on a message that its status is ``status``.
+
+    It starts from the hot table of that status; worse statuses are excluded row by row. With ``consumer``, the
+    hot row must be that consumer's own; what other consumers make of the message then does not matter.
+    """
+    better = WORST_FIRST[: WORST_FIRST.index(status)]
+    condition = Q()
+    if status != "handled":
+        condition &= _has(status, consumer=consumer, paused=paused, now=now)
+    if consumer and status != "handled":
+        return condition
+    if status == "pending":  # whatever is not worse but stands in a hot table; one probe serves five statuses
+        return condition & ~_exists(_deliveries(better, paused=paused, now=now)) & ~_exists(_dead(_DEAD))
+    if status in {"handled", "discarded"}:
+        gone = (*_DEAD, DeadLetter.State.DISCARDED) if status == "handled" else _DEAD
+        deliveries = Delivery.objects.filter(consumer=consumer) if consumer else Delivery.objects.all()
+        dead = _dead(gone).filter(consumer=consumer) if consumer else _dead(gone)
+        return condition & ~_in_outbox(consumer) & ~_exists(deliveries) & ~_exists(dead)
+    if status == "dead":
+        return condition
+    worse = tuple(name for name in better if name != "dead")
+    condition &= ~_exists(_dead(_DEAD))
+    return condition & ~_exists(_deliveries(worse, paused=paused, now=now)) if worse else condition
+
+
+def unresolved_dead_letters() -> QuerySet[DeadLetter]:
+    return _dead(UNRESOLVED)
+
+
+def _has(status: Status, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
+    narrow = Q(consumer=consumer) if consumer else Q()
+    if status == "dead":
+        return Q(id__in=_dead(_DEAD).filter(narrow).values("message_id"))
+    if status == "discarded":
+        return Q(id__in=_dead((DeadLetter.State.DISCARDED,)).filter(narrow).values("message_id"))
+    waiting = Q(id__in=_deliveries((status,), paused=paused, now=now).filter(narrow).values("message_id"))
+    return waiting | _in_outbox(consumer) if status == "pending" else waiting
+
+
+def _dead(states: tuple[str, ...]) -> QuerySet[DeadLetter]:
+    return DeadLetter.objects.filter(state__in=states)
+
+
+def _deliveries(statuses: tuple[Status, ...], *, paused: frozenset[str], now: datetime) -> QuerySet[Delivery]:
+    """Return deliveries in any of these statuses: ``delivery_status`` as a condition."""
+    free, held = Q(claim_token=None), Q(consumer__in=sorted(paused))
+    fresh = Q(failures=0, crashes=0)
+    conditions: dict[Status, Q] = {
+        "running": ~free,
+        "paused": free & held,
+        "retrying": free & ~held & ~fresh,
+        "scheduled": free & ~held & fresh & Q(available_at__gt=now),
+        "pending": free & ~held & fresh & Q(available_at__lte=now),
+    }
+    wanted = Q(message_id__in=[])
+    for status in statuses:
+        wanted |= conditions.get(status, Q(message_id__in=[]))
+    return Delivery.objects.filter(wanted)
+
+
+def _exists(rows: QuerySet[Delivery] | QuerySet[DeadLetter] | QuerySet[OutboxEntry]) -> Q:
+    return Q(Exists(rows.filter(message_id=OuterRef("id"))))
+
+
+def _in_outbox(consumer: str) -> Q:
+    """Return the condition that the message waits in the outbox (for everyone, or for this consumer).
+
+    The outbox has no index on the message, for the sake of publishing. PostgreSQL hashes an EXISTS, however
+    many rows; SQLite would scan the outbox for each message, but materialises an IN.
+    """
+    rows = OutboxEntry.objects.all()
+    if consumer:
+        rows = rows.filter(Q(consumer=consumer) | Q(consumer=None))
+    if connection.vendor == "postgresql":
+        return _exists(rows)
+    return Q(id__in=rows.values("message_id"))
