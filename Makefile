@@ -1,0 +1,44 @@
+# Every target needs only Python 3.11+ and make; scripts/bootstrap.py makes .venv and fills it.
+PYTHON ?= python3
+BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
+PY = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help up install dev test check format lock assets screenshots bench clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+up: ## Start Signalbox in one process (PORT, HOST, SIGNALBOX_HOME, SIGNALBOX_ADMIN_PASSWORD)
+	@$(BOOTSTRAP) up
+
+install: ## Make .venv with what Signalbox runs on, and the front-end assets
+	@$(BOOTSTRAP) install
+
+dev: ## The same with what developers need
+	@$(BOOTSTRAP) install --dev
+
+test: dev ## Run every test on SQLite, on PostgreSQL with Redis, and against real processes (ARGS="-k name")
+	@$(PY) scripts/suite.py $(ARGS)
+
+check: dev ## Format check, lint, types, import rules, migrations, unit tests
+	@$(PY) scripts/check.py
+
+format: dev ## Format the code and sort its imports
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix-only --quiet .
+
+lock: ## Write requirements/*.txt anew from pyproject.toml (needs uv)
+	@$(PYTHON) scripts/lock.py $(ARGS)
+
+assets: dev ## Copy the front-end libraries of package-lock.json to static/vendor
+	@$(PY) scripts/assets.py
+
+screenshots: dev ## Photograph every page into docs/, both sizes, light and dark
+	@$(PY) scripts/screenshots.py $(ARGS)
+
+bench: dev ## Measure the order workload beside raw Celery
+	@$(PY) -m benchmarks $(ARGS)
+
+clean: ## Remove the environment, assets and caches; the data directory stays
+	@rm -rf .venv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Send the ticks: rescue, roll-ups, expiring pauses, retention. One is enough; two are harmless."
+
+    def handle(self, **_: Any) -> None:
+        from celery.beat import Scheduler, Service
+
+        from console.celery import app, schedule
+
+        app.conf.beat_schedule = schedule()
+        service = Service(app, scheduler_cls=Scheduler)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        service.start()

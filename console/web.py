@@ -1,0 +1,50 @@
+"""How uvicorn serves the console, in one process with everything or as a role of its own."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import uvicorn
+from django.core.management.base import CommandError
+
+MAX_SOCKET_MESSAGE = 64 * 1024
+
+
+def config() -> uvicorn.Config:
+    return uvicorn.Config(
+        "console.asgi:application",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=MAX_SOCKET_MESSAGE,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, taken before anything else starts.
+
+    Raises:
+        CommandError: the address cannot be had; says what to do.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(
+                f"port {port} on {host} is in use. Stop what listens there, or choose another: PORT={port + 1}"
+            ) from error
+        raise CommandError(f"cannot listen on {host} port {port}: {error.strerror or error}. Check HOST and PORT.") from error
+    listener.listen(1024)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
