@@ -1,0 +1,79 @@
+"""The shop's HTTP face: it takes real orders and answers how far they got."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from uuid import UUID
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, JsonResponse
+from django.urls import reverse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+from pydantic import ValidationError
+
+from examples.ecommerce.orders.models import Order
+from examples.ecommerce.orders.placing import LARGEST_TOTAL, NewOrder, OrderConflict, OrderTooLarge, place_order
+
+SOURCE_HEADER = "X-Order-Source"
+
+
+@csrf_exempt  # no cookie gives anyone a right here
+@require_POST
+def orders(request: HttpRequest) -> JsonResponse:
+    """Take an order: 201, 200 when it was taken before, 409 when its id belongs to another order."""
+    try:
+        new = NewOrder.model_validate_json(request.body)
+        placed = place_order(new, source=_source(request))
+    except RequestDataTooBig:
+        return _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The order is too large; send fewer items.")
+    except ValidationError as error:
+        return _invalid(error)
+    except OrderTooLarge:
+        return _problem(422, f"items: the total is more than {LARGEST_TOTAL}.", field="items")
+    except OrderConflict:
+        detail = f"order_id: {new.order_id} belongs to another order; make a new id."
+        return _problem(HTTPStatus.CONFLICT, detail, field="order_id")
+    response = JsonResponse(_state(placed.order), status=201 if placed.is_new else 200)
+    response["Location"] = reverse("shop-order", args=[placed.order.id])
+    return response
+
+
+@require_GET
+def order(request: HttpRequest, order_id: UUID) -> JsonResponse:
+    """Answer the state of one order."""
+    found = Order.objects.filter(id=order_id).first()
+    if found is None:
+        return _problem(HTTPStatus.NOT_FOUND, f"There is no order {order_id}.")
+    return JsonResponse(_state(found))
+
+
+def _state(order: Order) -> dict[str, object]:
+    return {
+        "order_id": str(order.id),
+        "state": order.state,
+        "total": str(order.total),
+        "currency": order.currency,
+        "cancel_reason": order.cancel_reason,
+        "placed_at": order.placed_at.isoformat(),
+        "settled_at": order.settled_at.isoformat() if order.settled_at else None,
+    }
+
+
+def _source(request: HttpRequest) -> str:
+    given = request.headers.get(SOURCE_HEADER, "")
+    return given if given.isascii() and given.isprintable() and len(given) <= 50 else ""
+
+
+def _invalid(error: ValidationError) -> JsonResponse:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    detail = f"{field}: {first['msg']}." if field else f"The body is not an order: {first['msg']}."
+    return _problem(422 if field else HTTPStatus.BAD_REQUEST, detail, field=field)
+
+
+def _problem(status: int, detail: str, *, field: str = "") -> JsonResponse:
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail}
+    if field:
+        body["field"] = field
+    return JsonResponse(body, status=status, content_type="application/problem+json")
