@@ -11,6 +11,7 @@ class ConsoleConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from console import celery  # noqa: F401  shared tasks find their app
         from console.roles import make_groups
 
         post_migrate.connect(make_groups, sender=apps.get_app_config("messaging"), dispatch_uid="console.roles")

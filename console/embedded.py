@@ -100,14 +100,18 @@ class Server(uvicorn.Server):
 def run(listener: socket.socket, *, announce: Callable[[], None]) -> int:
     """Serve until a signal comes; return the exit status."""
     from messaging import rescue
+    from messaging.delivery.presence import presence, sign_off
 
     rescue.adopt_orphans()  # the only process on this data, so every claim belongs to a dead one
+    for role in ("web", "worker", "scheduler"):
+        presence(role)
     parts = Parts([relay(), worker(), scheduler(), *sample_traffic()])
     server = Server(parts, announce)
     parts.start()
     server.run(sockets=[listener])
     if not server.started:
         parts.stop(seconds=DRAIN_SECONDS)
+    sign_off()
     status = 0 if server.started and not parts.has_failed else 1
     sys.stdout.flush()
     sys.stderr.flush()
@@ -125,6 +129,7 @@ def worker() -> Part:
     from celery.worker import WorkController, state
 
     from console.celery import app, queues
+    from messaging.delivery import loop
 
     def run() -> None:
         controller = WorkController(
@@ -140,6 +145,7 @@ def worker() -> Part:
         controller.start()
 
     def stop() -> None:
+        loop.stopping.set()
         state.should_stop = 0  # what its SIGTERM handler does; that one is for a main thread
 
     return Part("worker", run, stop)

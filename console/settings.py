@@ -129,6 +129,8 @@ MESSAGING = {
 }
 SAMPLE_TRAFFIC = EMBEDDED and env.flag("SIGNALBOX_SAMPLE_TRAFFIC", default=True)
 """Sample orders from the first second; never by itself when DATABASE_URL is set."""
+SAMPLE_TRAFFIC_SOURCE = "examples.ecommerce.sample.run"
+"""Takes a threading.Event and generates until it is set."""
 
 TRACING = bool(env.text("OTEL_EXPORTER_OTLP_ENDPOINT") or env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 

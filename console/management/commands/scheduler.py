@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from messaging.delivery.presence import presence, sign_off
+
 
 class Command(BaseCommand):
     help = "Send the ticks: rescue, roll-ups, expiring pauses, retention. One is enough; two are harmless."
@@ -18,4 +20,8 @@ class Command(BaseCommand):
         service = Service(app, scheduler_cls=Scheduler)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
-        service.start()
+        presence("scheduler")
+        try:
+            service.start()
+        finally:
+            sign_off()

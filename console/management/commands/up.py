@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
@@ -60,14 +61,15 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0, interactive=False)
 
     def first_login(self) -> str:
-        from console.roles import ensure_first_operator
+        from console.roles import FIRST_OPERATOR, ensure_first_operator
 
-        first = ensure_first_operator()
-        if first is None:
-            return "Log in as you did before; a forgotten password: .venv/bin/python manage.py changepassword NAME"
-        if env.text("SIGNALBOX_ADMIN_PASSWORD"):
-            return f"Log in as {first.username} with the password in SIGNALBOX_ADMIN_PASSWORD."
-        return f"Log in as {first.username} with the password {first.password}  (shown this once; write it down)"
+        is_first_start = not get_user_model().objects.exists()
+        password = ensure_first_operator()
+        if password:
+            return f"Log in as {FIRST_OPERATOR} with the password {password}  (shown this once; write it down)"
+        if is_first_start:
+            return f"Log in as {FIRST_OPERATOR} with the password in SIGNALBOX_ADMIN_PASSWORD."
+        return "Log in as before. Password forgotten: .venv/bin/python manage.py changepassword NAME"
 
 
 def hold(home: Path) -> TextIO:

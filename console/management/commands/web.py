@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 
 from console import environment as env
 from console import web
+from messaging.delivery.presence import presence, sign_off
 
 
 class Command(BaseCommand):
@@ -21,4 +22,8 @@ class Command(BaseCommand):
         listener = web.listen(host, port)
         self.stdout.write(f"Serving {web.address(listener)}")
         self.stdout.flush()
-        uvicorn.Server(web.config()).run(sockets=[listener])
+        presence("web")
+        try:
+            uvicorn.Server(web.config()).run(sockets=[listener])
+        finally:
+            sign_off()
