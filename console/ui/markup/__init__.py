@@ -1,0 +1,1 @@
+"""Parts of pages that are easier to build in Python than in a template: icons, numbers, bodies, tracebacks, charts."""

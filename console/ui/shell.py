@@ -1,0 +1,29 @@
+"""The frame around every page, signing in and out."""
+
+from __future__ import annotations
+
+from django.contrib.auth import views as auth_views
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+from django.views.decorators.http import require_GET
+
+from console.ui.access import viewer
+
+
+@require_GET
+@viewer
+def shell(request: HttpRequest) -> HttpResponse:
+    """Return the status strip with the rail's counts and the banners, each swapped to its own place."""
+    return render(request, "components/shell.html", {"is_partial": True})
+
+
+urlpatterns = [
+    path("shell", shell, name="shell"),
+    path(
+        "login",
+        auth_views.LoginView.as_view(template_name="registration/login.html", redirect_authenticated_user=True),
+        name="login",
+    ),
+    path("logout", auth_views.LogoutView.as_view(), name="logout"),
+]

@@ -1,0 +1,116 @@
+// One WebSocket carries hints, never data: {seq, topics}. A hint becomes the event "changed:<topic>" on <body>, and the
+// elements that named it in hx-trigger read their own partial again. A gap or a reconnect fires every topic.
+import { clock } from "./time.js";
+
+const TOPICS = ["messages", "dead_letters", "consumers", "quarantine", "audit"];
+const SILENT_AFTER = 10_000;
+const root = document.documentElement;
+const path = document.body.dataset.live;
+let socket = null;
+let last = null; // sequence of the last frame of this connection
+let heardAt = 0;
+let staleSince = null;
+let isBehind = false; // missed something: read everything when the next frame arrives
+let waits = 0;
+let timer = null;
+
+function fire(topics) {
+  for (const topic of topics) document.body.dispatchEvent(new CustomEvent(`changed:${topic}`, { bubbles: true }));
+}
+
+function show() {
+  const isStale = root.classList.contains("is-stale");
+  const isLive = root.classList.contains("is-live");
+  const text = isStale ? `Stale since ${clock(staleSince)}` : isLive ? `Live, ${clock(new Date())}` : "Connecting";
+  for (const word of document.querySelectorAll(".strip [data-live-word]")) word.textContent = text;
+  for (const word of document.querySelectorAll(".rail [data-live-word]")) word.textContent = isStale ? "Stale" : isLive ? "Live" : "…";
+  for (const element of document.querySelectorAll("[data-live-state]")) {
+    element.title = heardAt ? `Last heard ${new Date(heardAt).toISOString().replace("T", " ").replace("Z", " UTC")}` : "Connecting to the server";
+  }
+  for (const since of document.querySelectorAll("[data-stale-since]")) since.textContent = isStale ? ` at ${clock(staleSince)}` : "";
+}
+
+function grey(isStale) {
+  for (const button of document.querySelectorAll("button.needs-live, input.needs-live")) {
+    if (isStale && !button.disabled) {
+      button.disabled = true;
+      button.dataset.greyed = "";
+    } else if (!isStale && "greyed" in button.dataset) {
+      button.disabled = false;
+      delete button.dataset.greyed;
+    }
+  }
+}
+
+function becomeStale() {
+  if (root.classList.contains("is-stale")) return;
+  staleSince = new Date(heardAt || Date.now());
+  isBehind = true;
+  root.classList.remove("is-live");
+  root.classList.add("is-stale");
+  grey(true);
+  show();
+}
+
+function becomeLive() {
+  root.classList.remove("is-stale");
+  root.classList.add("is-live");
+  staleSince = null;
+  grey(false);
+}
+
+function receive(event) {
+  let frame;
+  try { frame = JSON.parse(event.data); } catch { return; }
+  heardAt = Date.now();
+  waits = 0;
+  const hasGap = last !== null && frame.seq !== last + 1;
+  last = frame.seq;
+  becomeLive();
+  if (hasGap || isBehind) {
+    isBehind = false;
+    fire(TOPICS);
+  } else {
+    fire((frame.topics || []).filter((topic) => TOPICS.includes(topic)));
+  }
+  show();
+}
+
+function connect() {
+  clearTimeout(timer);
+  last = null;
+  const mine = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
+  socket = mine;
+  mine.addEventListener("message", receive);
+  mine.addEventListener("close", (event) => {
+    if (socket !== mine) return;
+    socket = null;
+    isBehind = true;
+    // 4401 and 4403: signed out, or the permission was taken away. The next page load says which.
+    if (event.code === 4401 || event.code === 4403) {
+      becomeStale();
+      return;
+    }
+    waits = Math.min(waits + 1, 6);
+    timer = setTimeout(connect, 250 * 2 ** waits * (0.5 + Math.random() / 2));
+  });
+}
+
+if (path) {
+  connect();
+  heardAt = Date.now();
+  setInterval(() => {
+    if (Date.now() - heardAt > SILENT_AFTER) {
+      becomeStale();
+      // A half-open connection never closes by itself.
+      if (socket?.readyState === WebSocket.OPEN) socket.close();
+    }
+    show();
+  }, 1000);
+  addEventListener("online", () => { if (!socket) connect(); });
+  addEventListener("pageshow", (event) => { if (event.persisted && !socket) connect(); });
+  addEventListener("pagehide", () => { const open = socket; socket = null; open?.close(); });
+}
+document.addEventListener("htmx:afterSettle", () => grey(root.classList.contains("is-stale")));
+document.body.addEventListener("refresh", () => fire(TOPICS));
+document.addEventListener("click", (event) => { if (event.target.closest("[data-reload]")) location.reload(); });
