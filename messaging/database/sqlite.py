@@ -1,33 +1,162 @@
+"""The delivery path on SQLite. Transactions are IMMEDIATE, so a writer never meets another half-way."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from datetime import datetime
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
 
 from messaging import clock
+from messaging.database import hint
+from messaging.database import sqlite_sql as sql
+from messaging.database.connections import retention, text_time
+from messaging.database.store import AttemptRow, Claimed, Delta, Relayed, Store
+from messaging.envelope import Envelope
 
-_retention: ContextVar[bool] = ContextVar("retention", default=False)
-
-
-def prepare(connection: Any, **_: Any) -> None:
-    """Give a new SQLite connection the bus's clock and the switch that its append-only triggers ask."""
-    if connection.vendor == "sqlite":
-        connection.connection.create_function("signalbox_now", 0, lambda: text_time(clock.now()))
-        connection.connection.create_function("signalbox_retention", 0, _retention.get)
+__all__ = ["SqliteStore", "retention"]
 
 
-@contextmanager
-def retention() -> Iterator[None]:
-    """Allow this context to delete rows of append-only tables."""
-    token = _retention.set(True)
-    try:
-        yield
-    finally:
-        _retention.reset(token)
+class SqliteStore(Store):
+    """See Store. Ids are stored as 32 hex digits and times as text, as Django does."""
+
+    hint_is_local = True
+
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        now = text_time(clock.now())
+        with connection.cursor() as cursor:
+            cursor.executemany(sql.INSERT_MESSAGE, [(*_message(one), now) for one in envelopes])
+            cursor.executemany(sql.INSERT_OUTBOX, [_outbox(one, now) for one in envelopes])
+        transaction.on_commit(hint.give, robust=True)
+
+    def direct(self, envelope: Envelope) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.INSERT_OUTBOX, _outbox(envelope, text_time(clock.now())))
+        transaction.on_commit(hint.give, robust=True)
+
+    def relay(self, limit: int) -> Relayed:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(sql.LAST_OF_BATCH, [limit])
+            taken, first, last = cursor.fetchone()
+            if not taken:
+                return Relayed(taken=0, deliveries={})
+            # One writer at a time: between these statements nobody can add a row inside the range.
+            cursor.execute(sql.FAN_OUT, {"now": text_time(clock.now()), "first": first, "last": last})
+            deliveries = _count(cursor.fetchall())
+            cursor.execute(sql.COUNT_PUBLISHED, [text_time(_minute(clock.now())), first, last])
+            cursor.execute("DELETE FROM messaging_outboxentry WHERE id BETWEEN %s AND %s", [first, last])
+        return Relayed(taken=taken, deliveries=deliveries)
+
+    def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
+        parameters = {
+            "token": token.hex, "worker": worker.hex, "consumer": consumer, "alone": alone, "limit": limit,
+            "now": text_time(clock.now()),
+        }  # fmt: skip
+        with connection.cursor() as cursor:
+            cursor.execute(sql.CLAIM, parameters)
+            return max(cursor.rowcount, 0)
+
+    def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:
+        now = clock.now()
+        with connection.cursor() as cursor:
+            cursor.execute(sql.LOCK, {"token": token.hex, "only": only.hex if only else None})
+            return [_claimed(row, now) for row in cursor.fetchall()]
+
+    def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
+        with connection.cursor() as cursor:
+            marks = ", ".join(["%s"] * len(rows))
+            cursor.execute(
+                f"DELETE FROM messaging_delivery WHERE claim_token = %s AND message_id IN ({marks})",
+                [token.hex, *(row.message_id.hex for row in rows)],
+            )
+            gone = cursor.rowcount
+            cursor.executemany(sql.INSERT_ATTEMPT, [_attempt(row) for row in rows])
+            minute = text_time(_minute(clock.now()))
+            cursor.executemany(sql.INSERT_DELTA, [(minute, *_delta(delta)) for delta in deltas])
+        return gone
+
+    def release(self, token: UUID) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.RELEASE, [token.hex])
+            return max(cursor.rowcount, 0)
+
+    def claimable(self) -> list[str]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.CLAIMABLE, {"now": text_time(clock.now())})
+            return [name for (name,) in cursor.fetchall()]
+
+    def beat(self, worker: UUID, *, is_idle: bool) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE messaging_worker SET heartbeat_at = %s, is_idle = %s WHERE id = %s",
+                [text_time(clock.now()), is_idle, worker.hex],
+            )
+            return bool(cursor.rowcount)
+
+    def end_sessions(self, workers: Sequence[UUID]) -> int:
+        return 0  # a frozen writer stops the whole database file, so the process itself must be ended
+
+    def name_session(self, worker: UUID) -> None:
+        return
+
+    def now(self) -> datetime:
+        return clock.now()
 
 
-def text_time(moment: datetime) -> str:
-    """Return ``moment`` (UTC) as Django stores it on SQLite, always with six digits, so that text order is time order."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def _count(rows: Sequence[tuple[str]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for (consumer,) in rows:
+        counts[consumer] = counts.get(consumer, 0) + 1
+    return counts
+
+
+def _hex(value: UUID | None) -> str | None:
+    return value.hex if value else None
+
+
+def _message(one: Envelope) -> tuple[Any, ...]:
+    return (
+        one.id.hex, one.type, one.version, one.kind, one.source, one.tenant, one.content_type, one.body,
+        json.dumps(one.headers), one.key, one.position, one.correlation_id, one.causation_id, one.traceparent,
+        text_time(one.occurred_at),
+    )  # fmt: skip
+
+
+def _outbox(one: Envelope, now: str) -> tuple[Any, ...]:
+    return one.id.hex, one.type, one.key, one.position, now, one.consumer, one.run, _hex(one.resolves)
+
+
+def _attempt(row: AttemptRow) -> tuple[Any, ...]:
+    error = row.error
+    return (
+        row.id.hex, row.message_id.hex, row.consumer, row.run, row.number, row.outcome, text_time(row.started_at),
+        row.duration_us, row.worker, error.type if error else None, error.message if error else None,
+        error.fingerprint if error else None,
+    )  # fmt: skip
+
+
+def _delta(delta: Delta) -> tuple[Any, ...]:
+    return (
+        delta.consumer, delta.outcome, delta.count, delta.duration_us, delta.critical_us, json.dumps(delta.buckets),
+    )  # fmt: skip
+
+
+def _time(text: str | None, otherwise: datetime) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else otherwise
+
+
+def _claimed(row: tuple[Any, ...], now: datetime) -> Claimed:
+    return Claimed(
+        message_id=UUID(row[0]), consumer=row[1], run=row[2], failures=row[3], crashes=row[4],
+        resolves=UUID(row[5]) if row[5] else None, type=row[6] or "", version=row[7] or 0, body=bytes(row[8] or b""),
+        headers=json.loads(row[9]) if row[9] else {}, key=row[10], correlation_id=row[11] or "", causation_id=row[12],
+        traceparent=row[13] or "", source=row[14] or "", tenant=row[15] or "", published_at=_time(row[16], now),
+        locked_at=now,
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from uuid import UUID
@@ -23,6 +23,7 @@ from messaging.queries.message_detail import (
 from messaging.queries.message_filter import SKEW, MessageFilter, find_message, known_types, matching
 from messaging.queries.pages import CappedCount, Page, capped_count, keyset_page
 from messaging.queries.statuses import (
+    WORST_FIRST,
     Status,
     paused_consumers,
     standings,
@@ -30,11 +31,12 @@ from messaging.queries.statuses import (
 )
 
 __all__ = [
-    "AttemptView", "DeliveryDot", "DeliveryView", "MessageDetail", "MessageFilter", "MessageRow", "RelatedMessage",
+    "BIN_CAP", "STATUSES", "AttemptView", "DeliveryDot", "DeliveryView", "MessageDetail", "MessageFilter", "MessageRow", "RelatedMessage",
     "Status", "count_messages", "count_newer", "count_with_dead_letter", "find_message", "get_message", "histogram",
-    "known_types", "list_messages",
+    "known_types", "list_messages", "nearest_before", "oldest_message",
 ]  # fmt: skip
 
+STATUSES = WORST_FIRST
 BIN_CAP = 20_000
 """One bar of the histogram counts no further."""
 _FINAL = (Attempt.Outcome.HANDLED, Attempt.Outcome.IGNORED, Attempt.Outcome.DROPPED, Attempt.Outcome.DEAD_LETTERED)
@@ -162,3 +164,15 @@ def _count_ranges(rows: QuerySet[Message], edges: list[UUID]) -> list[int]:
         cursor.execute(" UNION ALL ".join(parts), parameters)
         counts = dict(cursor.fetchall())
     return [counts.get(number, 0) for number in range(len(edges) - 1)]
+
+
+def oldest_message(where: MessageFilter | None = None) -> datetime | None:
+    """Return when the oldest message of ``where`` was published, None without any."""
+    rows = matching(where or MessageFilter()).order_by("id").values_list("published_at", flat=True)
+    return rows.first()
+
+
+def nearest_before(where: MessageFilter) -> datetime | None:
+    """Return when the last match before the searched window was published: where an empty page can point to."""
+    earlier = replace(where, since=None, until=where.since)
+    return matching(earlier).order_by("-id").values_list("published_at", flat=True).first()

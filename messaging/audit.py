@@ -1,0 +1,22 @@
+"""Append who did what. Outcomes of deliveries are audited by their attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from messaging.database import store
+from messaging.models import AuditRecord
+from messaging.operations.actors import Actor
+
+DONE, REFUSED, DENIED = "done", "refused", "denied"
+
+
+def record(
+    actor: Actor, action: str, target: str, *, outcome: str = DONE, reason: str = "", request_id: str | None = None,
+    **details: Any,
+) -> None:  # fmt: skip
+    """Append one audit record in the caller's transaction."""
+    AuditRecord.objects.create(
+        at=store().now(), actor=actor.name, actor_kind=actor.kind, address=actor.address, action=action,
+        outcome=outcome, target=target, reason=reason, request_id=request_id or "", details=details,
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""What surrounds the code that publishes: the delivery it runs in, or the request it serves."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+
+from messaging.envelope import Envelope
+
+TransactionDepth = tuple[bool, int]
+_NAMESPACE = uuid.UUID("5f1f2a52-6c1d-5d0e-9f7e-6c6d5349474e")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a handler is told about the message beside its body.
+
+    ``attempt`` counts executions of this run from 1; ``run`` is 1 and grows with each replay.
+    """
+
+    message_id: uuid.UUID
+    type: str
+    version: int
+    consumer: str
+    run: int
+    attempt: int
+    correlation_id: str
+    causation_id: str | None
+    key: str | None
+    headers: dict[str, str]
+    source: str
+    tenant: str
+    published_at: datetime
+    traceparent: str
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable over the retries of a run, fresh for a replay: hand it to an external service."""
+        return str(uuid.uuid5(_NAMESPACE, f"{self.message_id}:{self.consumer}:{self.run}"))
+
+
+@dataclass(slots=True)
+class Scope:
+    """One delivery under way: its context, and the follow-ups it has published so far."""
+
+    context: Context
+    depth: TransactionDepth
+    """Transaction depth at which the handler was called, see ``transaction_depth``."""
+    published: list[Envelope] = field(default_factory=list)
+
+
+def transaction_depth() -> TransactionDepth:
+    """Return whether a transaction is open and how many savepoints it has."""
+    connection = transaction.get_connection()
+    return connection.in_atomic_block, len(connection.savepoint_ids)
+
+
+current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
+_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+
+
+@contextmanager
+def use_correlation(correlation_id: str) -> Iterator[None]:
+    """Everything published inside belongs to this business flow, unless it says otherwise."""
+    token = _correlation.set(correlation_id)
+    try:
+        yield
+    finally:
+        _correlation.reset(token)
+
+
+def current_correlation() -> str | None:
+    scope = current_scope.get()
+    return scope.context.correlation_id if scope else _correlation.get()

@@ -1,0 +1,107 @@
+"""Masking: fields marked Sensitive in a contract are hidden from everyone who may not reveal them."""
+
+from __future__ import annotations
+
+import json
+import typing
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from messaging.contracts import registry
+from messaging.errors import UnknownContract
+
+MARK = "__masked__"
+_ITEM = "*"
+
+
+@dataclass(frozen=True)
+class Sensitive:
+    """Marks a field: ``email: Annotated[str, Sensitive("e-mail")]``."""
+
+    label: str = "hidden"
+
+
+def mask(name: str, version: int, body: bytes) -> bytes:
+    """Return the JSON body with each sensitive value replaced by ``{"__masked__": "e-mail, 21 characters"}``.
+
+    A body that is not JSON, or whose contract is unknown here, is returned as it is.
+    """
+    try:
+        paths = sensitive_paths(registry.find(name, version).model)
+        data = json.loads(body) if paths else None
+    except (UnknownContract, ValueError):
+        return body
+    if not paths:
+        return body
+    for path, label in paths.items():
+        data = _replace(data, path, label)
+    return json.dumps(data, ensure_ascii=False).encode()
+
+
+def unmask(edited: Any, original: Any) -> Any:
+    """Put the original's values back where ``edited`` still carries a mask."""
+    if isinstance(edited, dict):
+        if MARK in edited:
+            return original
+        source = original if isinstance(original, dict) else {}
+        return {key: unmask(value, source.get(key)) for key, value in edited.items()}
+    if isinstance(edited, list):
+        source = original if isinstance(original, list) else []
+        return [unmask(value, source[n] if n < len(source) else None) for n, value in enumerate(edited)]
+    return edited
+
+
+@cache
+def sensitive_paths(model: type[BaseModel]) -> dict[tuple[str, ...], str]:
+    """Return the paths of the sensitive fields with their labels; "*" stands for every item of a list or mapping."""
+    return dict(_walk_model(model, (), ()))
+
+
+def _walk_model(
+    model: type[BaseModel], path: tuple[str, ...], seen: tuple[type, ...]
+) -> typing.Iterator[tuple[tuple[str, ...], str]]:
+    if model in seen:
+        return
+    for name, field in model.model_fields.items():
+        here = (*path, field.alias or name)
+        label = next((m.label for m in field.metadata if isinstance(m, Sensitive)), None)
+        if label is not None:
+            yield here, label
+        else:
+            yield from _walk_type(field.annotation, here, (*seen, model))
+
+
+def _walk_type(
+    annotation: Any, path: tuple[str, ...], seen: tuple[type, ...]
+) -> typing.Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from _walk_model(annotation, path, seen)
+        return
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        label = next((m.label for m in arguments[1:] if isinstance(m, Sensitive)), None)
+        if label is not None:
+            yield path, label
+            return
+        arguments = arguments[:1]
+    is_container = origin in (list, tuple, set, frozenset, dict)
+    for argument in arguments:
+        yield from _walk_type(argument, (*path, _ITEM) if is_container else path, seen)
+
+
+def _replace(data: Any, path: tuple[str, ...], label: str) -> Any:
+    if not path:
+        if data is None:
+            return None
+        size = f", {len(data)} characters" if isinstance(data, str) else ""
+        return {MARK: f"{label}{size}"}
+    head, rest = path[0], path[1:]
+    if isinstance(data, list) and head == _ITEM:
+        return [_replace(value, rest, label) for value in data]
+    if isinstance(data, dict):
+        keys = list(data) if head == _ITEM else [head] if head in data else []
+        return {**data, **{key: _replace(data[key], rest, label) for key in keys}}
+    return data

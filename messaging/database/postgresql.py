@@ -1,0 +1,150 @@
+"""The delivery path on PostgreSQL: one statement, one round trip each, prepared on the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+
+from messaging.database import postgresql_sql as sql
+from messaging.database.store import AttemptRow, Claimed, Delta, Relayed, Store
+from messaging.envelope import Envelope
+
+HINT_CHANNEL = "signalbox_relay"
+
+
+class PostgresStore(Store):
+    """See Store. Uses server-side binding under Django's connection, so that statements stay prepared."""
+
+    hint_is_local = False
+
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        with _cursor() as cursor:
+            if len(envelopes) == 1:
+                one = envelopes[0]
+                cursor.execute(sql.PUBLISH_ONE, (*_message(one), *_routing(one)))
+            else:
+                columns = zip(*((*_message(one), *_routing(one)) for one in envelopes), strict=True)
+                cursor.execute(sql.PUBLISH_MANY, [list(column) for column in columns])
+
+    def direct(self, envelope: Envelope) -> None:
+        with _cursor() as cursor:
+            cursor.execute(sql.DIRECT, (envelope.id, envelope.type, envelope.key, envelope.position, *_routing(envelope)))
+
+    def relay(self, limit: int) -> Relayed:
+        with _cursor() as cursor:
+            rows = cursor.execute(sql.RELAY, (limit,)).fetchall()
+        counts = dict(rows)
+        return Relayed(taken=counts.pop("", 0), deliveries=counts)
+
+    def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
+        with _cursor() as cursor:
+            cursor.execute(sql.CLAIM_ALONE if alone else sql.CLAIM, (token, worker, consumer, limit, consumer))
+            return max(cursor.rowcount, 0)
+
+    def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:
+        with _cursor() as cursor:
+            if only is None:
+                rows = cursor.execute(sql.LOCK, (token,)).fetchall()
+            else:
+                rows = cursor.execute(sql.LOCK_ONE, (token, only)).fetchall()
+        return [_claimed(row) for row in rows]
+
+    def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
+        with _cursor() as cursor:
+            cursor.execute(
+                sql.SETTLE,
+                (
+                    token,
+                    [row.message_id for row in rows],
+                    *_columns([_attempt(row) for row in rows], 12),
+                    *_columns([_delta(delta) for delta in deltas], 6),
+                ),
+            )
+            return int((cursor.fetchone() or (0,))[0])
+
+    def release(self, token: UUID) -> int:
+        with _cursor() as cursor:
+            cursor.execute(sql.RELEASE, (token,))
+            return max(cursor.rowcount, 0)
+
+    def claimable(self) -> list[str]:
+        with _cursor() as cursor:
+            return [name for (name,) in cursor.execute(sql.CLAIMABLE).fetchall()]
+
+    def beat(self, worker: UUID, *, is_idle: bool) -> bool:
+        with _cursor() as cursor:
+            cursor.execute(sql.BEAT, (is_idle, worker))
+            return bool(cursor.rowcount)
+
+    def end_sessions(self, workers: Sequence[UUID]) -> int:
+        with _cursor() as cursor:
+            cursor.execute(sql.END_SESSIONS, ([session_name(worker) for worker in workers],))
+            return len(cursor.fetchall())
+
+    def name_session(self, worker: UUID) -> None:
+        with _cursor() as cursor:
+            cursor.execute("SELECT set_config('application_name', %s, false)", (session_name(worker),))
+
+    def now(self) -> datetime:
+        with _cursor() as cursor:
+            row = cursor.execute("SELECT clock_timestamp()").fetchone()
+            return row[0] if row else datetime.min
+
+
+def session_name(worker: UUID) -> str:
+    return f"signalbox {worker}"
+
+
+@contextmanager
+def _cursor() -> Iterator[psycopg.Cursor[Any]]:
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        yield cursor
+
+
+def _message(envelope: Envelope) -> tuple[Any, ...]:
+    return (
+        envelope.id, envelope.type, envelope.version, envelope.kind, envelope.source, envelope.tenant,
+        envelope.content_type, envelope.body, json.dumps(envelope.headers), envelope.key, envelope.position,
+        envelope.correlation_id, envelope.causation_id, envelope.traceparent, envelope.occurred_at,
+    )  # fmt: skip
+
+
+def _routing(envelope: Envelope) -> tuple[Any, ...]:
+    return envelope.consumer, envelope.run, envelope.resolves
+
+
+def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _attempt(row: AttemptRow) -> tuple[Any, ...]:
+    error = row.error
+    return (
+        row.id, row.message_id, row.consumer, row.run, row.number, row.outcome, row.started_at, row.duration_us,
+        row.worker, error.type if error else None, error.message if error else None, error.fingerprint if error else None,
+    )  # fmt: skip
+
+
+def _delta(delta: Delta) -> tuple[Any, ...]:
+    return (
+        delta.consumer, delta.outcome, delta.count, delta.duration_us, delta.critical_us, json.dumps(delta.buckets),
+    )  # fmt: skip
+
+
+def _claimed(row: tuple[Any, ...]) -> Claimed:
+    headers = row[9]
+    return Claimed(
+        message_id=row[0], consumer=row[1], run=row[2], failures=row[3], crashes=row[4], resolves=row[5],
+        type=row[6] or "", version=row[7] or 0, body=bytes(row[8] or b""),
+        headers=json.loads(headers) if isinstance(headers, str) else headers or {},
+        key=row[10], correlation_id=row[11] or "", causation_id=row[12], traceparent=row[13] or "",
+        source=row[14] or "", tenant=row[15] or "", published_at=row[16] or row[17], locked_at=row[17],
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""Named SQL of the delivery path on PostgreSQL."""
+
+from __future__ import annotations
+
+_MESSAGE = (
+    "id, type, version, kind, source, tenant, content_type, body, headers, key, position, correlation_id,"
+    " causation_id, traceparent, occurred_at"
+)
+_OUTBOX = "message_id, type, key, position, created_at, consumer, run, resolves"
+_HINT = (
+    "RETURNING (SELECT count(pg_notify('signalbox_relay', '')) FROM messaging_worker"
+    " WHERE role = 'relay' AND is_idle)"
+)
+
+PUBLISH_ONE = f"""
+WITH message AS (
+    INSERT INTO messaging_message ({_MESSAGE}, published_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, clock_timestamp())
+    RETURNING id, type, key, position, published_at
+)
+INSERT INTO messaging_outboxentry ({_OUTBOX})
+SELECT id, type, key, position, published_at, %s::text, %s::int, %s::uuid FROM message
+{_HINT}"""
+
+PUBLISH_MANY = f"""
+WITH given AS (
+    SELECT * FROM unnest(
+        %s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[],
+        %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::int[],
+        %s::uuid[]
+    ) AS g ({_MESSAGE}, consumer, run, resolves)
+), message AS (
+    INSERT INTO messaging_message ({_MESSAGE}, published_at)
+    SELECT id, type, version, kind, source, tenant, content_type, body, headers::jsonb, key, position, correlation_id,
+        causation_id, traceparent, occurred_at, clock_timestamp() FROM given
+)
+INSERT INTO messaging_outboxentry ({_OUTBOX})
+SELECT id, type, key, position, clock_timestamp(), consumer, run, resolves FROM given
+{_HINT}"""
+
+DIRECT = f"""
+INSERT INTO messaging_outboxentry ({_OUTBOX})
+VALUES (%s, %s, %s, %s, clock_timestamp(), %s, %s, %s)
+{_HINT}"""
+
+# One statement: an outbox row leaves if and only if its deliveries exist.
+RELAY = """
+WITH taken AS (
+    DELETE FROM messaging_outboxentry
+    WHERE id = ANY (ARRAY(SELECT id FROM messaging_outboxentry ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
+    RETURNING message_id, type, key, position, created_at, consumer, run, resolves
+), routed AS (
+    SELECT t.*, s.consumer AS receiver FROM taken t
+    JOIN messaging_subscription s ON s.type = t.type AND s.starts_at <= t.created_at
+    WHERE t.consumer IS NULL
+    UNION ALL
+    SELECT t.*, t.consumer FROM taken t WHERE t.consumer IS NOT NULL
+), made AS (
+    INSERT INTO messaging_delivery (message_id, consumer, run, key, position, created_at, available_at, failures,
+        crashes, is_alone, resolves)
+    SELECT message_id, receiver, run, key, position, created_at, statement_timestamp(), 0, 0, false, resolves FROM routed
+    ON CONFLICT DO NOTHING
+    RETURNING consumer
+), counted AS (
+    INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
+    SELECT date_trunc('minute', statement_timestamp()), '', 'published', count(*), 0, 0, '{}' FROM taken
+    WHERE run = 1 HAVING count(*) > 0
+)
+SELECT '' AS consumer, count(*) FROM taken
+UNION ALL SELECT consumer, count(*) FROM made GROUP BY consumer"""
+
+_CLAIM = """
+UPDATE messaging_delivery d
+SET claim_token = %s, worker = %s, claimed_at = clock_timestamp()
+FROM (
+    SELECT message_id, consumer, run FROM messaging_delivery
+    WHERE consumer = %s AND claim_token IS NULL AND available_at <= clock_timestamp() AND {alone}
+    ORDER BY available_at, message_id LIMIT %s
+    FOR UPDATE SKIP LOCKED
+) due, set_config('synchronous_commit', 'off', true) AS losing_a_claim_is_harmless
+WHERE d.message_id = due.message_id AND d.consumer = due.consumer AND d.run = due.run
+    AND NOT EXISTS (
+        SELECT 1 FROM messaging_consumerstate c
+        WHERE c.name = %s AND c.paused_at IS NOT NULL
+            AND (c.paused_until IS NULL OR c.paused_until > clock_timestamp())
+    )"""
+CLAIM = _CLAIM.format(alone="NOT is_alone")
+CLAIM_ALONE = _CLAIM.format(alone="is_alone")
+
+_LOCK = """
+SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
+    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, clock_timestamp()
+FROM messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
+WHERE d.claim_token = %s {only}
+ORDER BY d.message_id
+FOR UPDATE OF d"""
+LOCK = _LOCK.format(only="")
+LOCK_ONE = _LOCK.format(only="AND d.message_id = %s")
+
+SETTLE = """
+WITH gone AS (
+    DELETE FROM messaging_delivery WHERE claim_token = %s AND message_id = ANY (%s::uuid[]) RETURNING 1
+), history AS (
+    INSERT INTO messaging_attempt (id, message_id, consumer, run, number, outcome, started_at, duration_us, worker,
+        error_type, error_message, fingerprint)
+    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::timestamptz[],
+        %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[])
+), counted AS (
+    INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
+    SELECT date_trunc('minute', statement_timestamp()), consumer, outcome, count, duration_us, critical_us, buckets::jsonb
+    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
+        AS d (consumer, outcome, count, duration_us, critical_us, buckets)
+)
+SELECT count(*) FROM gone"""
+
+RELEASE = """
+UPDATE messaging_delivery SET claim_token = NULL, worker = NULL, claimed_at = NULL WHERE claim_token = %s"""
+
+CLAIMABLE = """
+SELECT c.name FROM messaging_consumerstate c
+WHERE NOT (c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > clock_timestamp()))
+    AND EXISTS (
+        SELECT 1 FROM messaging_delivery d
+        WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.available_at <= clock_timestamp()
+    )"""
+
+BEAT = """
+UPDATE messaging_worker SET heartbeat_at = clock_timestamp(), is_idle = %s
+FROM set_config('synchronous_commit', 'off', true) AS losing_a_beat_is_harmless
+WHERE id = %s"""
+
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ANY (%s::text[]) AND pid <> pg_backend_pid()"""

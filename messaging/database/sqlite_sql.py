@@ -1,0 +1,66 @@
+"""Named SQL of the delivery path on SQLite."""
+
+from __future__ import annotations
+
+INSERT_MESSAGE = """
+INSERT INTO messaging_message (id, type, version, kind, source, tenant, content_type, body, headers, key, position,
+    correlation_id, causation_id, traceparent, occurred_at, published_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+
+INSERT_OUTBOX = """
+INSERT INTO messaging_outboxentry (message_id, type, key, position, created_at, consumer, run, resolves)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"""
+
+LAST_OF_BATCH = """
+SELECT count(*), min(id), max(id) FROM (SELECT id FROM messaging_outboxentry ORDER BY id LIMIT %s)"""
+
+FAN_OUT = """
+INSERT INTO messaging_delivery (message_id, consumer, run, key, position, created_at, available_at, failures, crashes,
+    is_alone, resolves)
+SELECT o.message_id, coalesce(o.consumer, s.consumer), o.run, o.key, o.position, o.created_at, %(now)s, 0, 0, 0, o.resolves
+FROM messaging_outboxentry o
+LEFT JOIN messaging_subscription s ON o.consumer IS NULL AND s.type = o.type AND s.starts_at <= o.created_at
+WHERE o.id BETWEEN %(first)s AND %(last)s AND coalesce(o.consumer, s.consumer) IS NOT NULL
+ON CONFLICT DO NOTHING
+RETURNING consumer"""
+
+COUNT_PUBLISHED = """
+INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
+SELECT %s, '', 'published', count(*), 0, 0, '{}' FROM messaging_outboxentry
+WHERE id BETWEEN %s AND %s AND run = 1 HAVING count(*) > 0"""
+
+_IS_PAUSED = "c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > %(now)s)"
+
+CLAIM = f"""
+UPDATE messaging_delivery SET claim_token = %(token)s, worker = %(worker)s, claimed_at = %(now)s
+WHERE rowid IN (
+    SELECT rowid FROM messaging_delivery
+    WHERE consumer = %(consumer)s AND claim_token IS NULL AND available_at <= %(now)s AND is_alone = %(alone)s
+    ORDER BY available_at, message_id LIMIT %(limit)s
+) AND NOT EXISTS (SELECT 1 FROM messaging_consumerstate c WHERE c.name = %(consumer)s AND {_IS_PAUSED})"""
+
+LOCK = """
+SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
+    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at
+FROM messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
+WHERE d.claim_token = %(token)s AND (%(only)s IS NULL OR d.message_id = %(only)s)
+ORDER BY d.message_id"""
+
+INSERT_ATTEMPT = """
+INSERT INTO messaging_attempt (id, message_id, consumer, run, number, outcome, started_at, duration_us, worker,
+    error_type, error_message, fingerprint)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+
+INSERT_DELTA = """
+INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
+VALUES (%s, %s, %s, %s, %s, %s, %s)"""
+
+RELEASE = """
+UPDATE messaging_delivery SET claim_token = NULL, worker = NULL, claimed_at = NULL WHERE claim_token = %s"""
+
+CLAIMABLE = f"""
+SELECT c.name FROM messaging_consumerstate c
+WHERE NOT ({_IS_PAUSED}) AND EXISTS (
+    SELECT 1 FROM messaging_delivery d
+    WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.available_at <= %(now)s
+)"""

@@ -1,0 +1,133 @@
+"""The statements of the delivery path, named once. Each database has its own text for them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from messaging.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relayed:
+    """What one relay transaction did: outbox rows taken, and new deliveries by consumer."""
+
+    taken: int
+    deliveries: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A delivery locked under its claim token, joined with its message (``type`` is "" when that is gone)."""
+
+    message_id: UUID
+    consumer: str
+    run: int
+    failures: int
+    crashes: int
+    resolves: UUID | None
+    type: str
+    version: int
+    body: bytes
+    headers: dict[str, str]
+    key: str | None
+    correlation_id: str
+    causation_id: str | None
+    traceparent: str
+    source: str
+    tenant: str
+    published_at: datetime
+    locked_at: datetime
+    """The database's clock when the row was locked."""
+
+
+@dataclass(slots=True, kw_only=True)
+class AttemptRow:
+    """One line of history to append; see models.Attempt."""
+
+    id: UUID
+    message_id: UUID
+    consumer: str
+    run: int
+    number: int
+    outcome: str
+    started_at: datetime
+    duration_us: int
+    worker: str
+    critical_us: int = 0
+    after: float | None = None
+    error: Any = None
+
+
+@dataclass(slots=True)
+class Delta:
+    """What a chunk adds to its minute for one outcome."""
+
+    consumer: str
+    outcome: str
+    count: int = 0
+    duration_us: int = 0
+    critical_us: int = 0
+    buckets: dict[str, int] = field(default_factory=dict)
+
+
+class Store(ABC):
+    """Statements of the hot path. Those that say so need an open transaction; the others are one of their own."""
+
+    hint_is_local: bool
+    """The relay's hint is an event in this process, not a NOTIFY."""
+
+    @abstractmethod
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Store messages with their outbox rows, and hint an idle relay. Needs a transaction."""
+
+    @abstractmethod
+    def direct(self, envelope: Envelope) -> None:
+        """Store only an outbox row for a message that exists: a new run for one consumer. Needs a transaction."""
+
+    @abstractmethod
+    def relay(self, limit: int) -> Relayed:
+        """Turn up to ``limit`` outbox rows into one delivery per subscription, and delete them."""
+
+    @abstractmethod
+    def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
+        """Put ``token`` on up to ``limit`` due, unclaimed deliveries of a consumer that is not paused.
+
+        ``alone`` takes those that must run in a claim of their own, otherwise all the others.
+        """
+
+    @abstractmethod
+    def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:
+        """Lock the deliveries that still bear ``token`` and read their messages. Needs a transaction."""
+
+    @abstractmethod
+    def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
+        """Delete the deliveries, append their attempts and deltas; return how many were deleted. Needs a transaction."""
+
+    @abstractmethod
+    def release(self, token: UUID) -> int:
+        """Give unfinished deliveries of a claim back, at no cost to them."""
+
+    @abstractmethod
+    def claimable(self) -> list[str]:
+        """Return the consumers that have due, unclaimed deliveries and are not paused."""
+
+    @abstractmethod
+    def beat(self, worker: UUID, *, is_idle: bool) -> bool:
+        """Renew a worker's heartbeat; False when its row is gone."""
+
+    @abstractmethod
+    def end_sessions(self, workers: Sequence[UUID]) -> int:
+        """End the database sessions of workers taken for dead, so that a frozen process cannot hold its locks."""
+
+    @abstractmethod
+    def name_session(self, worker: UUID) -> None:
+        """Name this connection after the worker, so that ``end_sessions`` finds it."""
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """Return the database's clock."""

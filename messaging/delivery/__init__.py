@@ -1,0 +1,1 @@
+"""Delivery: claim, deliver, decide, settle. ``deliver_waiting`` is what a wake-up runs."""

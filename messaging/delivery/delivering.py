@@ -1,0 +1,201 @@
+"""Deliver one claim: optimistic chunks, single messages where a chunk fails, and the three guarantees.
+
+Why a chunk runs without savepoints: nearly all of its handlers succeed, so one commit serves them all. When one
+fails, everything rolls back and each message runs in a transaction of its own; that rerun costs nobody a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.utils import DatabaseError
+
+from messaging import tracing
+from messaging.consumers import Consumer
+from messaging.database import store
+from messaging.database.connections import is_connection_error, must_run_again
+from messaging.database.store import Claimed
+from messaging.delivery import settling
+from messaging.delivery.execution import Execution, execute
+from messaging.delivery.presence import pause
+from messaging.delivery.sizing import Sizer
+from messaging.errors import MessagingError, StaleClaim
+
+log = logging.getLogger("messaging.delivery")
+CONFLICT_TRIES = 8
+"""How often a transaction that lost a serialisation conflict runs again before its deliveries are given back."""
+
+
+class Contended(MessagingError):
+    """A delivery lost the same rows to others again and again; it is given back at no cost."""
+
+
+class _ChunkFailed(Exception):
+    """A handler of the chunk failed: roll back and run each message alone."""
+
+
+class _Conflict(Exception):
+    """The database asks for the whole transaction again."""
+
+
+def deliver_claim(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
+    """Run every delivery that bears ``token`` and settle it.
+
+    Raises:
+        DatabaseError, InterfaceError: the connection was lost; no outcome is known, nothing was half done.
+        StaleClaim, Contended: deliveries are left under the token; the caller gives them back.
+    """
+    if consumer.guarantee == "exactly_once":
+        _deliver_chunk(consumer, token, None, sizer)
+    else:
+        for row in _read(token):
+            if consumer.guarantee == "at_least_once":
+                _deliver_outside(consumer, token, row, sizer)
+            else:
+                _deliver_at_most_once(consumer, token, row, sizer)
+
+
+def _read(token: UUID) -> list[Claimed]:
+    with transaction.atomic():
+        return store().lock(token=token)
+
+
+def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None, sizer: Sizer) -> None:
+    rows: list[Claimed] = []
+    try:
+        with transaction.atomic():
+            rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
+            # What failed before is likely to fail again: it runs alone and spares its neighbours a rollback.
+            fresh = [row for row in rows if row.failures == 0] if len(rows) > 1 else []
+            if fresh:
+                _run_together(consumer, token, fresh, sizer)
+            _make_callbacks_robust()
+    except _ChunkFailed:
+        _deliver_each(consumer, token, rows, sizer)
+    except DatabaseError as error:
+        if is_connection_error(error) or not rows:
+            raise
+        if not must_run_again(error):  # a constraint checked at COMMIT: each message's own commit tells whose it was
+            _deliver_each(consumer, token, rows, sizer)
+            return
+        _halve(consumer, token, rows, sizer)
+    except _Conflict:
+        _halve(consumer, token, rows, sizer)
+    else:
+        _deliver_each(consumer, token, [row for row in rows if row not in fresh], sizer)
+
+
+def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
+    executions = []
+    for row in rows:
+        execution = execute(consumer, row)
+        sizer.note(execution.duration_us)
+        if execution.error is not None:
+            raise _Conflict if _is_conflict(execution.error) else _ChunkFailed
+        executions.append(execution)
+    with tracing.span(f"settle {consumer.name}", signalbox__chunk=len(executions)):
+        settling.settle_done(token, executions)
+
+
+def _halve(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
+    """Two chunks met on the same rows: wait a little and try smaller ones. Counts for nothing."""
+    sizer.conflicted()
+    pause(random.uniform(0.001, 0.02))  # noqa: S311  jitter, no secret
+    ids = [row.message_id for row in rows]
+    if len(ids) <= 2:
+        _deliver_each(consumer, token, rows, sizer)
+        return
+    middle = len(ids) // 2
+    _deliver_chunk(consumer, token, ids[:middle], sizer)
+    _deliver_chunk(consumer, token, ids[middle:], sizer)
+
+
+def _deliver_each(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
+    for row in rows:
+        _deliver_alone(consumer, token, row.message_id, sizer)
+
+
+def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Sizer) -> None:
+    for _ in range(CONFLICT_TRIES):
+        execution: Execution | None = None
+        try:
+            with transaction.atomic():
+                held = store().lock(token=token, only=message_id)
+                if not held:
+                    return  # rescued meanwhile: whoever claims it next runs it
+                execution = execute(consumer, held[0])
+                sizer.note(execution.duration_us)
+                if execution.error is not None:
+                    raise _ChunkFailed
+                settling.settle_done(token, [execution])
+                _make_callbacks_robust()
+            return
+        except _ChunkFailed:
+            assert execution is not None and execution.error is not None
+            if not _is_conflict(execution.error):
+                _fail(consumer, token, execution)
+                return
+        except DatabaseError as error:
+            if is_connection_error(error) or execution is None:
+                raise
+            if not must_run_again(error):
+                execution.error = error
+                _fail(consumer, token, execution)
+                return
+        pause(random.uniform(0.002, 0.05))  # noqa: S311  jitter, no secret
+    raise Contended
+
+
+
+def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
+    """At least once: the handler runs outside a transaction, then its outcome is settled by itself."""
+    execution = execute(consumer, row)
+    sizer.note(execution.duration_us)
+    if execution.error is not None:
+        _fail(consumer, token, execution)
+        return
+    try:
+        with transaction.atomic():
+            if store().lock(token=token, only=row.message_id):
+                settling.settle_done(token, [execution])
+                _make_callbacks_robust()
+    except StaleClaim:
+        log.warning("%s: %s was taken over while its handler ran.", consumer.name, row.message_id)
+
+
+def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
+    """At most once: settled first. A failure is recorded as dropped and never runs again."""
+    execution = Execution(row=row, started_at=row.locked_at)
+    with transaction.atomic():
+        if not store().lock(token=token, only=row.message_id):
+            return
+        settling.settle_done(token, [execution])
+    execution = execute(consumer, row)
+    sizer.note(execution.duration_us)
+    with transaction.atomic():
+        if execution.error is not None:
+            settling.record_dropped(execution)
+        elif execution.published:
+            store().publish(execution.published)
+
+
+def _fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
+    assert execution.error is not None
+    log.info("%s failed on %s: %r", consumer.name, execution.row.message_id, execution.error)
+    try:
+        settling.settle_failed(consumer, token, execution)
+    except StaleClaim:
+        log.warning("%s: %s was taken over while it failed.", consumer.name, execution.row.message_id)
+
+
+def _is_conflict(error: Exception) -> bool:
+    return isinstance(error, DatabaseError) and (must_run_again(error) or is_connection_error(error))
+
+
+def _make_callbacks_robust() -> None:
+    """A handler's on_commit callback runs after its commit: its failure must not look like the delivery's."""
+    connection.run_on_commit = [(sids, callback, True) for sids, callback, _ in connection.run_on_commit]

@@ -1,0 +1,104 @@
+"""Run one handler on one message, and keep what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from opentelemetry.trace import SpanKind
+
+from messaging import clock, tracing
+from messaging.consumers import Consumer
+from messaging.context import Context, Scope, current_scope, transaction_depth
+from messaging.contracts.registry import decode
+from messaging.database.connections import is_aborted
+from messaging.database.store import Claimed
+from messaging.envelope import Envelope
+from messaging.errors import ContractError, PermanentError
+
+
+class SwallowedDatabaseError(PermanentError):
+    """The handler caught a database error and went on, so its transaction can only roll back. Use a savepoint: transaction.atomic()."""
+
+
+@dataclass(slots=True)
+class Execution:
+    """One run of a handler: when, how long, and its follow-ups or its error."""
+
+    row: Claimed
+    started_at: datetime
+    duration_us: int = 0
+    published: list[Envelope] | None = None
+    error: Exception | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def critical_us(self) -> int:
+        """Commit to handled, on the database's clock, in microseconds."""
+        ended = self.row.locked_at + timedelta(microseconds=self.duration_us)
+        return max(0, int((ended - self.row.published_at).total_seconds() * 1_000_000))
+
+
+def execute(consumer: Consumer, row: Claimed) -> Execution:
+    """Decode the message and call the handler. An exception is kept in ``error``, never raised."""
+    execution = Execution(row=row, started_at=clock.now())
+    began = time.perf_counter()
+    scope = Scope(context=context_of(row), depth=transaction_depth())
+    token = current_scope.set(scope)
+    try:
+        with _handler_span(consumer, row):
+            _call(consumer, row, scope)
+    except Exception as error:  # the one place where whatever a handler raises is caught
+        execution.error = error
+    finally:
+        current_scope.reset(token)
+        execution.duration_us = int((time.perf_counter() - began) * 1_000_000)
+    execution.published = scope.published
+    return execution
+
+
+def _call(consumer: Consumer, row: Claimed, scope: Scope) -> None:
+    if not row.type:
+        raise ContractError("The message's row is gone: retention removed it while a delivery still waited.")
+    model = consumer.accepts.get(row.type)
+    if model is None:
+        raise ContractError(f"{consumer.name} does not handle {row.type}.", field="type")
+    message = decode(row.type, row.version, row.body, model=model)
+    consumer.handler(message, scope.context)
+    if transaction_depth() != scope.depth:
+        raise SwallowedDatabaseError("The handler left a transaction open or closed one that is not its own.")
+    if connection.in_atomic_block and is_aborted():
+        raise SwallowedDatabaseError
+
+
+@contextmanager
+def _handler_span(consumer: Consumer, row: Claimed) -> Iterator[None]:
+    with tracing.span(
+        f"process {consumer.name}",
+        kind=SpanKind.CONSUMER,
+        parent=row.traceparent if row.run == 1 else None,
+        links=[row.traceparent] if row.run > 1 else None,
+        messaging__system="signalbox",
+        messaging__operation__type="process",
+        messaging__destination__name=row.type,
+        messaging__message__id=str(row.message_id),
+        messaging__message__conversation_id=row.correlation_id,
+        messaging__consumer__group__name=consumer.name,
+        signalbox__run=row.run,
+        signalbox__attempt=row.failures + 1,
+    ):
+        yield
+
+
+def context_of(row: Claimed) -> Context:
+    """Return what the handler is told about its message."""
+    return Context(
+        message_id=row.message_id, type=row.type, version=row.version, consumer=row.consumer, run=row.run,
+        attempt=row.failures + row.crashes + 1, correlation_id=row.correlation_id, causation_id=row.causation_id,
+        key=row.key, headers=row.headers, source=row.source, tenant=row.tenant, published_at=row.published_at,
+        traceparent=row.traceparent,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""What a wake-up runs: claim and deliver for one consumer until there is no work or the time slice is over."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from uuid import UUID
+
+from django.db import connection
+from django.db.utils import DatabaseError, InterfaceError
+
+from messaging import signals
+from messaging.consumers import Consumer, find_consumer
+from messaging.database import store
+from messaging.delivery.delivering import Contended, deliver_claim
+from messaging.delivery.presence import name_session, pause, presence
+from messaging.delivery.sizing import Sizer
+from messaging.errors import StaleClaim
+from messaging.ids import new_id
+from messaging.settings import options
+
+log = logging.getLogger("messaging.delivery")
+ALONE_EVERY = 8
+"""Every so many claims the deliveries that must run alone come first, so that a steady load cannot starve them."""
+RELEASE_TRIES = 20
+
+stopping = threading.Event()
+"""Set when the process is asked to end: the chunk under way finishes, nothing new is claimed."""
+_sizers: dict[str, Sizer] = {}
+
+
+def deliver_waiting(name: str) -> bool:
+    """Deliver what waits for a consumer; return True when the slice ended before the work did."""
+    consumer = find_consumer(name)
+    if consumer is None:
+        log.warning("A wake-up for %s, which this release does not have: its deliveries wait.", name)
+        return False
+    deadline = time.monotonic() + options().slice_seconds
+    turn = 0
+    while not stopping.is_set():
+        if not deliver_once(consumer, turn):
+            return False
+        if time.monotonic() > deadline:
+            return True
+        turn += 1
+    return False
+
+
+def deliver_once(consumer: Consumer, turn: int = 0) -> int:
+    """Claim one chunk and deliver it; return how many deliveries were claimed."""
+    sizer = _sizers.setdefault(consumer.name, Sizer())
+    worker = presence().id
+    name_session(worker)
+    token = new_id()
+    first, second = (True, False) if turn % ALONE_EVERY == ALONE_EVERY - 1 else (False, True)
+    claimed = _claim(consumer, token, worker, sizer, alone=first) or _claim(consumer, token, worker, sizer, alone=second)
+    if claimed:
+        _deliver(consumer, token, sizer)
+        signals.changed.send_robust(None, topics=frozenset({"messages", "dead_letters", "consumers"}))
+    return claimed
+
+
+def _claim(consumer: Consumer, token: UUID, worker: UUID, sizer: Sizer, *, alone: bool) -> int:
+    limit = 1 if alone or consumer.guarantee != "exactly_once" else sizer.limit()
+    return store().claim(consumer=consumer.name, token=token, worker=worker, limit=limit, alone=alone)
+
+
+def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
+    try:
+        deliver_claim(consumer, token, sizer)
+        sizer.went_well()
+        return
+    except (StaleClaim, Contended) as error:
+        log.warning("%s: %s", consumer.name, error)
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("%s: the database failed during delivery, giving the claim back: %s", consumer.name, error)
+        connection.close()
+    # Whatever is still claimed belongs to nobody now: this process lives, so rescue would never take it.
+    release(token)
+
+
+def release(token: UUID) -> None:
+    """Give back what a claim still holds, as often as it takes until the database answers.
+
+    A COMMIT whose answer was lost is safe here: if it happened the rows are gone, if not they run again.
+    """
+    for attempt in range(RELEASE_TRIES):
+        try:
+            store().release(token)
+            return
+        except (DatabaseError, InterfaceError):
+            connection.close()
+            pause(min(0.05 * 2**attempt, 5.0))
+    log.error("Could not give claim %s back; it is rescued when this worker's heartbeat ends.", token)

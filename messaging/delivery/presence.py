@@ -1,0 +1,124 @@
+"""One heartbeat row for each live process. Rescue takes a silent one for dead."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from uuid import UUID
+
+from django.db import connection
+from django.db.models.functions import Now
+from django.db.utils import DatabaseError, InterfaceError
+
+from messaging.database import store
+from messaging.ids import new_id
+from messaging.models import Worker
+from messaging.settings import options
+
+log = logging.getLogger("messaging.presence")
+heartbeat_is_on = True
+"""Off in test processes: a thread with a connection of its own would outlive the test's database."""
+
+
+class Presence:
+    """This process's row in the workers table, renewed by a thread of its own."""
+
+    def __init__(self, role: str) -> None:
+        self.id: UUID = new_id()
+        self.role = role
+        self.pid = os.getpid()
+        self.host = socket.gethostname()
+        self.name = f"{role}-{self.host}-{self.pid}"
+        self.is_idle = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.register()
+        if not heartbeat_is_on:
+            return
+        self._thread = threading.Thread(target=self._beat_until_stopped, name=f"heartbeat {self.name}", daemon=True)
+        self._thread.start()
+
+    def register(self) -> None:
+        now = store().now()
+        Worker.objects.update_or_create(
+            id=self.id,
+            defaults={
+                "role": self.role, "name": self.name, "host": self.host, "pid": self.pid,
+                "release": options().release, "started_at": now, "heartbeat_at": now, "is_idle": self.is_idle,
+            },
+        )  # fmt: skip
+
+    def beat(self) -> None:
+        """Renew the row; a process that was taken for dead and wakes up again registers anew."""
+        if not store().beat(self.id, is_idle=self.is_idle):
+            self.register()
+
+    def stop(self) -> None:
+        """End the heartbeat and take the row away: this process holds nothing any more."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(timeout=5)
+        try:
+            Worker.objects.filter(id=self.id).delete()
+        except (DatabaseError, InterfaceError):
+            log.warning("%s could not sign off; rescue will do it.", self.name)
+
+    def _beat_until_stopped(self) -> None:
+        try:
+            while not self._stop.wait(options().heartbeat_seconds):
+                try:
+                    self.beat()
+                except (DatabaseError, InterfaceError) as error:
+                    log.warning("Heartbeat of %s failed: %s", self.name, error)
+                    connection.close()
+        finally:
+            connection.close()
+
+
+_lock = threading.Lock()
+_mine: dict[str, Presence] = {}
+_named_sessions = threading.local()
+
+
+def presence(role: str = "worker") -> Presence:
+    """Return this process's presence in a role, starting it on first use (and anew in a forked child)."""
+    with _lock:
+        mine = _mine.get(role)
+        if mine is None or mine.pid != os.getpid():
+            mine = _mine[role] = Presence(role)
+            mine.start()
+        return mine
+
+
+def sign_off() -> None:
+    """Stop every presence of this process."""
+    with _lock:
+        for role, mine in list(_mine.items()):
+            if mine.pid == os.getpid():
+                mine.stop()
+            del _mine[role]
+
+
+def name_session(worker: UUID) -> None:
+    """Name this thread's database session after the worker, once for each connection."""
+    connection.ensure_connection()
+    if getattr(_named_sessions, "connection", None) is not connection.connection:
+        store().name_session(worker)
+        _named_sessions.connection = connection.connection
+
+
+def alive_since() -> object:
+    """Return the moment (a database expression) after which a heartbeat counts as alive."""
+    from datetime import timedelta
+
+    return Now() - timedelta(seconds=options().stale_after_seconds)
+
+
+def pause(seconds: float) -> None:
+    """Sleep: the one place, so that a simulation can replace it."""
+    time.sleep(seconds)

@@ -1,0 +1,142 @@
+"""Write what came of executions: the outcome, its history and its follow-ups share the handlers' transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+
+from messaging import policy
+from messaging.consumers import Consumer
+from messaging.database import store
+from messaging.database.store import AttemptRow, Claimed
+from messaging.delivery.execution import Execution
+from messaging.delivery.failure import Failure, describe
+from messaging.delivery.presence import presence
+from messaging.errors import StaleClaim
+from messaging.ids import new_id
+from messaging.models import Attempt, DeadLetter, Delivery, RollupDelta
+from messaging.rollups import deltas_of
+
+Outcome = Attempt.Outcome
+
+
+def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = Outcome.HANDLED) -> None:
+    """Settle deliveries as done. Needs the transaction in which their rows were locked.
+
+    Raises:
+        StaleClaim: a row left while it was held; the caller's transaction must roll back.
+    """
+    follow_ups = [envelope for execution in executions for envelope in execution.published or ()]
+    if follow_ups and outcome == Outcome.HANDLED:
+        store().publish(follow_ups)
+    rows = [_attempt(execution, outcome) for execution in executions]
+    deltas = deltas_of((row.consumer, outcome, row.duration_us, row.critical_us) for row in rows)
+    if store().settle(token=token, rows=rows, deltas=deltas) != len(rows):
+        raise StaleClaim
+    for execution in executions:
+        if execution.row.resolves:
+            resolve(execution.row.resolves)
+
+
+def resolve(dead_letter: UUID) -> None:
+    """Resolve the dead letter whose replay or edited copy was handled."""
+    now = store().now()
+    for state, resolution in (("replaying", "replayed"), ("resubmitting", "resubmitted")):
+        DeadLetter.objects.filter(id=dead_letter, state=state).update(
+            state=DeadLetter.State.RESOLVED, resolution=resolution, resolved_at=now
+        )
+
+
+def settle_failed(consumer: Consumer, token: UUID, execution: Execution) -> None:
+    """Decide what follows a failed execution and write it, in a transaction of its own.
+
+    Writes nothing when the delivery was taken over meanwhile.
+    """
+    assert execution.error is not None
+    with transaction.atomic():
+        held = store().lock(token=token, only=execution.row.message_id)
+        if not held:
+            raise StaleClaim
+        decision = policy.decide(execution.error, failures=execution.row.failures, retry=consumer.retry)
+        failure = describe(execution.error, consumer=consumer.name)
+        if isinstance(decision, policy.TryAgain):
+            _try_again(token, execution, failure, decision)
+        elif isinstance(decision, policy.Ignore):
+            settle_done(token, [execution], outcome=Outcome.IGNORED)
+        else:
+            give_up(execution.row, failure, decision.reason)
+            record(execution, failure, Outcome.DEAD_LETTERED)
+
+
+def _try_again(token: UUID, execution: Execution, failure: Failure, decision: policy.TryAgain) -> None:
+    row = execution.row
+    next_at = store().now() + timedelta(seconds=decision.after)
+    Delivery.objects.filter(
+        message_id=row.message_id, consumer=row.consumer, run=row.run, claim_token=token
+    ).update(
+        failures=row.failures + (1 if decision.is_failure else 0),
+        available_at=next_at, claim_token=None, worker=None, claimed_at=None,
+    )  # fmt: skip
+    outcome = Outcome.RETRIED if decision.is_failure else Outcome.POSTPONED
+    record(execution, failure, outcome, after=next_at)
+
+
+def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None = None) -> None:
+    """Move a delivery to the dead letters. Needs the transaction in which its row was locked."""
+    now = store().now()
+    Delivery.objects.filter(message_id=row.message_id, consumer=row.consumer, run=row.run).delete()
+    DeadLetter.objects.create(
+        message_id=row.message_id, consumer=row.consumer, run=row.run, type=row.type, version=row.version, key=row.key,
+        correlation_id=row.correlation_id, reason=reason, attempts=attempts or row.failures + row.crashes + 1,
+        fingerprint=failure.fingerprint, error_type=failure.type, error_message=failure.message,
+        location=failure.location, traceback=failure.traceback, dead_at=now, resolves=row.resolves,
+    )  # fmt: skip
+    if row.resolves:
+        # The replayed run's place is taken by this one; an original whose copy failed is open again.
+        DeadLetter.objects.filter(id=row.resolves, state=DeadLetter.State.REPLAYING).update(
+            state=DeadLetter.State.RESOLVED, resolution="failed_again", resolved_at=now
+        )
+        DeadLetter.objects.filter(id=row.resolves, state=DeadLetter.State.RESUBMITTING).update(
+            state=DeadLetter.State.OPEN
+        )
+
+
+def record(execution: Execution, failure: Failure, outcome: str, *, after: object = None) -> None:
+    """Append the attempt of a failed execution and count it. Needs a transaction."""
+    base = _attempt(execution, outcome)
+    Attempt.objects.create(
+        id=base.id, message_id=base.message_id, consumer=base.consumer, run=base.run, number=base.number,
+        outcome=outcome, started_at=base.started_at, duration_us=base.duration_us, worker=base.worker, next_at=after,
+        error_type=failure.type, error_message=failure.message, location=failure.location,
+        traceback=failure.traceback, fingerprint=failure.fingerprint,
+    )  # fmt: skip
+    count(base.consumer, outcome, base.duration_us, base.critical_us)
+
+
+def count(consumer: str, outcome: str, duration_us: int, critical_us: int) -> None:
+    """Add one outcome to its minute. Needs a transaction."""
+    minute = store().now().replace(second=0, microsecond=0)
+    for delta in deltas_of([(consumer, outcome, duration_us, critical_us)]):
+        RollupDelta.objects.create(
+            minute=minute, consumer=delta.consumer, outcome=delta.outcome, count=delta.count,
+            duration_us=delta.duration_us, critical_us=delta.critical_us, buckets=delta.buckets,
+        )  # fmt: skip
+
+
+def _attempt(execution: Execution, outcome: str) -> AttemptRow:
+    row = execution.row
+    return AttemptRow(
+        id=new_id(), message_id=row.message_id, consumer=row.consumer, run=row.run,
+        number=row.failures + row.crashes + 1, outcome=outcome, started_at=execution.started_at,
+        duration_us=execution.duration_us, worker=presence().name, critical_us=execution.critical_us,
+        error=describe(execution.error, consumer=row.consumer) if execution.error else None,
+    )  # fmt: skip
+
+
+def record_dropped(execution: Execution) -> None:
+    """Record that an at-most-once handler failed after its delivery was settled."""
+    assert execution.error is not None
+    record(execution, describe(execution.error, consumer=execution.row.consumer), Outcome.DROPPED)

@@ -1,0 +1,45 @@
+"""Chunk size follows measured handler time: many quick handlers share a commit, slow ones run alone."""
+
+from __future__ import annotations
+
+from messaging.database import store
+from messaging.settings import options
+
+FIRST = 10
+SMOOTHING = 0.1
+CALM_CHUNKS = 8
+"""Chunks without a conflict before they may grow again."""
+
+
+class Sizer:
+    """Suggests how many deliveries the next claim of one consumer takes."""
+
+    def __init__(self) -> None:
+        self._mean_us: float | None = None
+        self._ceiling = float(FIRST)
+        self._calm_after = 0
+
+    def limit(self) -> int:
+        """Return the number of deliveries that fit the time slice of one transaction."""
+        ceiling = min(int(self._ceiling), options().chunk_limit)
+        if self._mean_us is None:
+            return max(1, ceiling)
+        # On SQLite an open write transaction stops every other writer, so slices are a tenth.
+        slice_us = options().chunk_seconds * 1_000_000 * (0.1 if store().hint_is_local else 1.0)
+        return max(1, min(ceiling, int(slice_us / max(self._mean_us, 1.0))))
+
+    def note(self, duration_us: int) -> None:
+        mean = self._mean_us
+        self._mean_us = duration_us if mean is None else mean + SMOOTHING * (duration_us - mean)
+
+    def went_well(self) -> None:
+        """Let chunks grow, but not at once after a conflict."""
+        if self._calm_after:
+            self._calm_after -= 1
+        else:
+            self._ceiling = min(self._ceiling * 2, float(options().chunk_limit))
+
+    def conflicted(self) -> None:
+        """Halve the chunks: two of them met on the same rows."""
+        self._ceiling = max(1.0, self._ceiling / 2)
+        self._calm_after = CALM_CHUNKS

@@ -1,0 +1,95 @@
+"""What a scheduler does from time to time: pauses that end by themselves, retention."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from messaging import audit
+from messaging.database import store
+from messaging.database.connections import retention
+from messaging.database.partitions import HISTORY
+from messaging.ids import id_at
+from messaging.models import (
+    ConsumerState,
+    DeadLetter,
+    Delivery,
+    OutboxEntry,
+    QuarantinedMessage,
+    ReceivedMessage,
+    RequestRecord,
+    Rollup,
+)
+from messaging.operations.actors import task
+from messaging.settings import options
+
+REQUEST_DAYS = 7
+ROLLUP_DAYS = 90
+
+
+def resume_expired_pauses() -> int:
+    """Take the mark off consumers whose pause has ended (they are claimed for already), with an audit record."""
+    now = store().now()
+    names = list(ConsumerState.objects.filter(paused_until__lte=now).values_list("name", flat=True))
+    for name in names:
+        with transaction.atomic():
+            ended = ConsumerState.objects.filter(name=name, paused_until__lte=now).update(
+                paused_at=None, paused_by="", pause_reason="", paused_until=None
+            )
+            if ended:
+                audit.record(task("scheduler"), "consumer.resume", f"consumer:{name}", reason="The pause expired.")
+    return len(names)
+
+
+def prune() -> dict[str, int]:
+    """Delete what is past its retention; history goes by whole partitions on PostgreSQL. Returns rows per table.
+
+    Nothing is removed that unfinished work still points into.
+    """
+    now = store().now()
+    keep_from = _oldest_needed(now - timedelta(days=options().retention_days))
+    removed = {table: _prune_history(table, keep_from) for table in HISTORY}
+    for model, condition in (
+        (ReceivedMessage, {"received_at__lt": now - timedelta(days=options().dedup_days)}),
+        (RequestRecord, {"created_at__lt": now - timedelta(days=REQUEST_DAYS)}),
+        (Rollup, {"minute__lt": now - timedelta(days=ROLLUP_DAYS)}),
+        (DeadLetter, {"state__in": ["resolved", "discarded"], "resolved_at__lt": keep_from}),
+        (QuarantinedMessage, {"state__in": ["accepted", "discarded"], "resolved_at__lt": keep_from}),
+    ):
+        removed[model._meta.db_table] = model.objects.filter(**condition).delete()[0]
+    return removed
+
+
+def _oldest_needed(keep_from: datetime) -> datetime:
+    """Return the start of the history that work still needs, at most ``keep_from``."""
+    oldest = [keep_from]
+    for model, field in ((OutboxEntry, "created_at"), (Delivery, "created_at")):
+        first = model.objects.order_by(field).values_list(field, flat=True).first()
+        oldest += [first] if first else []
+    unresolved = DeadLetter.objects.exclude(state__in=["resolved", "discarded"]).order_by("message_id")
+    first_id = unresolved.values_list("message_id", flat=True).first()
+    if first_id is not None:
+        oldest.append(datetime.fromtimestamp((first_id.int >> 80) / 1000, keep_from.tzinfo))
+    return min(oldest)
+
+
+def _prune_history(table: str, keep_from: datetime) -> int:
+    if connection.vendor == "postgresql":
+        return _drop_partitions(table, keep_from)
+    with retention(), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {table} WHERE id < %s", [id_at(keep_from).hex])
+        return int(cursor.rowcount)
+
+
+def _drop_partitions(table: str, keep_from: datetime) -> int:
+    """Drop the day partitions that end before ``keep_from``; return how many."""
+    dropped = 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [table])
+        for (name,) in cursor.fetchall():
+            day = name.rsplit("_", 1)[-1]
+            if day.isdecimal() and datetime.strptime(day, "%Y%m%d").date() < keep_from.date():
+                cursor.execute(f"DROP TABLE {name}")
+                dropped += 1
+    return dropped

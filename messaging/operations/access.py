@@ -1,0 +1,16 @@
+"""Refused and revealing reads: not operations, but the audit has to know of them."""
+
+from __future__ import annotations
+
+from messaging import audit
+from messaging.operations.actors import Actor
+
+
+def record_denied(*, actor: Actor, action: str, target: str) -> None:
+    """Write into the audit that ``actor`` asked for something it may not do."""
+    audit.record(actor, action, target[:300], outcome=audit.DENIED)
+
+
+def record_revealed(*, actor: Actor, target: str, reason: str) -> None:
+    """Write into the audit that masked fields of ``target`` were shown to ``actor``."""
+    audit.record(actor, "reveal", target[:300], reason=reason)

@@ -1,0 +1,145 @@
+"""publish(): the caller's transaction stores the message and its outbox row, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from messaging import clock, tracing
+from messaging.context import current_correlation, current_scope, transaction_depth
+from messaging.contracts.model import MessageModel
+from messaging.database import store
+from messaging.envelope import Envelope
+from messaging.errors import ContractError, TransactionRequired
+from messaging.ids import new_id
+from messaging.settings import options
+
+TEXT_LIMIT = 200
+"""Longest key, correlation id and source, in characters."""
+
+
+def publish(
+    message: MessageModel,
+    *,
+    key: object | None = None,
+    correlation_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    source: str | None = None,
+    tenant: str = "",
+    occurred_at: datetime | None = None,
+) -> UUID:
+    """Publish an event in the caller's transaction and return its id.
+
+    ``key`` names what the event is about ("order 42"). Inside a handler the correlation and cause are taken
+    from the message being handled, and the follow-up is stored when the handler's transaction commits.
+
+    Raises:
+        TransactionRequired: no transaction is open.
+        ContractError: the data cannot be stored; ``field`` names it.
+    """
+    return publish_many(
+        [message], key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
+        occurred_at=occurred_at,
+    )[0]  # fmt: skip
+
+
+def publish_many(
+    messages: Iterable[MessageModel],
+    *,
+    key: object | None = None,
+    correlation_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    source: str | None = None,
+    tenant: str = "",
+    occurred_at: datetime | None = None,
+) -> list[UUID]:
+    """Publish several events with one statement; see ``publish``."""
+    envelopes = [
+        wrap(
+            message, key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
+            occurred_at=occurred_at,
+        )
+        for message in messages
+    ]  # fmt: skip
+    store_envelopes(envelopes)
+    return [envelope.id for envelope in envelopes]
+
+
+def store_envelopes(envelopes: list[Envelope]) -> None:
+    """Store envelopes with their outbox rows: at once, or, inside a handler, together with its outcome."""
+    scope = current_scope.get()
+    # A savepoint of the handler's own may still roll back: what is published inside it must go with it,
+    # so only publishes at the handler's own level wait for the bulk insert.
+    if scope is not None and transaction_depth() == scope.depth:
+        scope.published.extend(envelopes)
+    elif not transaction.get_connection().in_atomic_block:
+        raise TransactionRequired
+    elif envelopes:
+        store().publish(envelopes)
+
+
+def wrap(
+    message: MessageModel,
+    *,
+    key: object | None = None,
+    correlation_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    source: str | None = None,
+    tenant: str = "",
+    occurred_at: datetime | None = None,
+    **routing: Any,
+) -> Envelope:
+    """Put a message into its envelope. ``routing`` is for directed copies: consumer, run, resolves."""
+    if not isinstance(message, MessageModel):
+        raise ContractError(f"publish() takes an Event or a Command, not {type(message).__name__}.")
+    identifier = new_id()
+    scope = current_scope.get()
+    return Envelope(
+        id=identifier,
+        type=message.contract_name,
+        version=message.contract_version,
+        kind=message.contract_kind,
+        source=_text("source", source or options().source),
+        tenant=_text("tenant", tenant or (scope.context.tenant if scope else "")),
+        body=encode(message),
+        headers={_text("headers", k): _text(f"headers.{k}", v, limit=4000) for k, v in (headers or {}).items()},
+        key=None if key is None else _text("key", str(key)),
+        correlation_id=_text("correlation_id", correlation_id or current_correlation() or str(identifier)),
+        causation_id=str(scope.context.message_id) if scope else None,
+        traceparent=tracing.child_traceparent(),
+        occurred_at=occurred_at or clock.now(),
+        **routing,
+    )
+
+
+def encode(message: MessageModel) -> bytes:
+    """Return the message's data as JSON.
+
+    Raises:
+        ContractError: it holds a lone surrogate or a NUL, which no database keeps as text, or it is too large.
+    """
+    try:
+        body = message.__pydantic_serializer__.to_json(message)
+    except ValueError as error:
+        raise ContractError(f"{message.contract_name} cannot be written as JSON: {error}.") from error
+    if b"\\u0000" in body and "\x00" in str(message):
+        raise ContractError(f"{message.contract_name} holds a NUL character, which cannot be stored as text.")
+    if len(body) > options().max_body_bytes:
+        raise ContractError(f"{message.contract_name} is {len(body)} bytes; at most {options().max_body_bytes} are allowed.")
+    return body
+
+
+def _text(field: str, value: str, *, limit: int = TEXT_LIMIT) -> str:
+    if not isinstance(value, str):
+        raise ContractError(f"{field} must be text, not {type(value).__name__}.", field=field)
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ContractError(f"{field} holds a NUL or a lone surrogate; remove it.", field=field)
+    if not 0 < len(value) <= limit and field != "tenant" and not field.startswith("headers."):
+        raise ContractError(f"{field} must have 1 to {limit} characters, this has {len(value)}.", field=field)
+    if len(value) > limit:
+        raise ContractError(f"{field} must have at most {limit} characters, this has {len(value)}.", field=field)
+    return value

@@ -1,0 +1,107 @@
+"""The relay: outbox rows become deliveries, and consumers with work are woken."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from django.db import connection
+from django.db.utils import DatabaseError, InterfaceError
+
+from messaging import rescue, signals, tracing
+from messaging.database import store
+from messaging.database.waiting import Hints, open_hints
+from messaging.delivery.presence import Presence
+from messaging.errors import TransportUnavailable
+from messaging.settings import options
+from messaging.subscriptions import synchronise
+from messaging.wakeups import wake
+
+log = logging.getLogger("messaging.relay")
+BUSY_BATCH = 20
+"""A batch of this many rows means load: publishers need not hint, the relay looks again at once."""
+FIRST_WAIT = 0.01
+RESCUE_EVERY = 3.0
+
+
+class Relay:
+    """One relay loop. Any number may run side by side: SKIP LOCKED shares the rows out."""
+
+    def __init__(self) -> None:
+        self._presence = Presence("relay")
+        self._look_at = 0.0
+        self._rescue_at = 0.0
+        self._unsent: dict[str, int] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Relay until ``stop`` is set; survive a database or broker that goes away and comes back."""
+        wait = FIRST_WAIT
+        while not stop.is_set():
+            try:
+                synchronise()
+                self._presence.start()
+                with open_hints() as hints:
+                    self._relay_until(stop, hints)
+            except (DatabaseError, InterfaceError, OSError) as error:
+                log.warning("Relay lost the database, trying again in %.1f s: %s", wait, error)
+                connection.close()
+                stop.wait(wait)
+                wait = min(wait * 2, 5.0)
+        with suppress(DatabaseError, InterfaceError):
+            self._presence.stop()
+        connection.close()
+
+    def _relay_until(self, stop: threading.Event, hints: Hints) -> None:
+        wait = FIRST_WAIT
+        while not stop.is_set():
+            taken = self.step()
+            if taken:
+                wait = FIRST_WAIT
+                self._mark_idle(taken < BUSY_BATCH)
+                continue
+            if not self._presence.is_idle:
+                # Mark first, look once more, then wait: a commit in between is seen by one of the two.
+                self._mark_idle(True)
+                continue
+            # A publish that began before the mark sends no hint, so the first waits are short.
+            wait = FIRST_WAIT if hints.wait(wait) else min(wait * 2, options().poll_seconds)
+
+    def step(self) -> int:
+        """Relay one batch, look for forgotten work when it is time to, wake whom that concerns; return rows taken."""
+        relayed = store().relay(options().relay_batch)
+        work = dict(relayed.deliveries)
+        now = time.monotonic()
+        if now >= self._rescue_at:
+            self._rescue_at = now + RESCUE_EVERY
+            rescue.rescue()
+        if now >= self._look_at:
+            # Retries that came due, resumed consumers, wake-ups that the broker lost.
+            self._look_at = now + options().poll_seconds
+            for consumer in store().claimable():
+                work.setdefault(consumer, options().chunk_limit * options().wakeups_per_consumer)
+        self._wake(work)
+        if relayed.taken:
+            signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
+        return relayed.taken
+
+    def _wake(self, work: dict[str, int]) -> None:
+        try:
+            with tracing.span("wake consumers", signalbox__consumers=len(work)) if work else suppress():
+                wake(work)
+        except TransportUnavailable as error:
+            log.warning("%s", error)  # the next look finds the same work again
+
+    def _mark_idle(self, is_idle: bool) -> None:
+        if self._presence.is_idle != is_idle:
+            self._presence.is_idle = is_idle
+            self._presence.beat()
+
+
+def run(stop: threading.Event, *, on_start: Callable[[], None] | None = None) -> None:
+    """Run a relay in this thread until ``stop`` is set."""
+    if on_start:
+        on_start()
+    Relay().run(stop)

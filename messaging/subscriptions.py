@@ -1,0 +1,42 @@
+"""Write the consumers of this release into the database, so that every relay, an older one too, serves them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from messaging.consumers import Consumer, all_consumers
+from messaging.database import store
+from messaging.models import ConsumerState, Subscription
+
+
+def synchronise(**_: Any) -> int:
+    """Add or update the rows of every consumer registered here; return how many there are.
+
+    A new subscription starts now: what was published before it is not delivered. Rows of consumers that this
+    release does not know are left alone, as another service may own them.
+    """
+    consumers = all_consumers()
+    with transaction.atomic():
+        now = store().now()
+        for declared in consumers:
+            _synchronise_one(declared, now)
+    return len(consumers)
+
+
+def _synchronise_one(declared: Consumer, now: Any) -> None:
+    ConsumerState.objects.update_or_create(
+        name=declared.name,
+        defaults={
+            "queue": declared.queue, "guarantee": declared.guarantee, "handler": declared.path,
+            "description": (declared.handler.__doc__ or "").strip().split("\n\n")[0],
+            "policy": declared.retry.describe(), "synced_at": now, "retired_at": None,
+        },
+    )  # fmt: skip
+    wanted = set(declared.accepts)
+    Subscription.objects.filter(consumer=declared.name).exclude(type__in=wanted).delete()
+    Subscription.objects.bulk_create(
+        [Subscription(type=type_, consumer=declared.name, starts_at=now) for type_ in sorted(wanted)],
+        ignore_conflicts=True,
+    )

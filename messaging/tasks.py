@@ -1,0 +1,83 @@
+"""Celery tasks: the wake-up, and the ticks of the scheduler. Each tick is safe to run twice or in parallel."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
+
+from messaging import maintenance, rescue, rollups
+from messaging.database.partitions import ensure_partitions
+from messaging.delivery import loop
+from messaging.delivery.presence import presence, sign_off
+from messaging.wakeups import MAINTENANCE_QUEUE, TASK, wake_quietly
+
+SCHEDULE: dict[str, float] = {
+    "messaging.rescue": 5.0,
+    "messaging.fold_rollups": 5.0,
+    "messaging.resume_expired_pauses": 5.0,
+    "messaging.ensure_partitions": 3600.0,
+    "messaging.prune": 3600.0,
+}
+"""Scheduled tasks and their interval in seconds; all run on the maintenance queue."""
+
+
+@shared_task(name=TASK, ignore_result=True, acks_late=False)
+def deliver(consumer: str) -> None:
+    """Deliver what waits for a consumer; ask to be called again when the time slice ended first."""
+    if loop.deliver_waiting(consumer):
+        wake_quietly([consumer])
+
+
+@shared_task(name="messaging.rescue", ignore_result=True, queue=MAINTENANCE_QUEUE)
+def rescue_orphans() -> int:
+    return rescue.rescue()
+
+
+@shared_task(name="messaging.fold_rollups", ignore_result=True, queue=MAINTENANCE_QUEUE)
+def fold_rollups() -> int:
+    total = 0
+    while folded := rollups.fold():
+        total += folded
+        if folded < rollups.FOLD_BATCH:
+            break
+    return total
+
+
+@shared_task(name="messaging.resume_expired_pauses", ignore_result=True, queue=MAINTENANCE_QUEUE)
+def resume_expired_pauses() -> int:
+    return maintenance.resume_expired_pauses()
+
+
+@shared_task(name="messaging.ensure_partitions", ignore_result=True, queue=MAINTENANCE_QUEUE)
+def create_partitions() -> int:
+    return ensure_partitions()
+
+
+@shared_task(name="messaging.prune", ignore_result=True, queue=MAINTENANCE_QUEUE)
+def prune() -> dict[str, int]:
+    return maintenance.prune()
+
+
+@worker_process_init.connect(weak=False)
+def _child_started(**_: object) -> None:
+    from django.db import connections
+
+    connections.close_all()  # a socket shared over fork would mix two processes' answers
+    presence("worker")
+
+
+@worker_ready.connect(weak=False)
+def _worker_ready(sender: object = None, **_: object) -> None:
+    pool = getattr(getattr(sender, "pool", None), "__module__", "")
+    if "prefork" not in pool:
+        presence("worker")
+
+
+@worker_shutting_down.connect(weak=False)
+def _worker_stopping(**_: object) -> None:
+    loop.stopping.set()
+
+
+@worker_process_shutdown.connect(weak=False)
+def _child_stopped(**_: object) -> None:
+    sign_off()

@@ -1,0 +1,71 @@
+"""W3C trace context in every envelope, and OpenTelemetry spans when a tracer provider is configured."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from messaging.context import current_scope, use_correlation
+
+__all__ = ["child_traceparent", "is_on", "parse", "span", "use_correlation"]
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_TRACEPARENT = re.compile(r"\A00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_tracer = trace.get_tracer("signalbox")
+
+
+def is_on() -> bool:
+    """Say whether spans go anywhere; without a configured provider none is made."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def parse(value: str) -> str | None:
+    """Return ``value`` if it is a valid W3C traceparent."""
+    return value if _TRACEPARENT.match(value) else None
+
+
+def child_traceparent() -> str:
+    """Return the traceparent a message published here carries: the current span, the message being handled, or a new trace."""
+    carrier: dict[str, str] = {}
+    if is_on():
+        _PROPAGATOR.inject(carrier)
+    if "traceparent" in carrier:
+        return carrier["traceparent"]
+    scope = current_scope.get()
+    if scope:
+        trace_id = scope.context.traceparent[3:35]
+        return f"00-{trace_id}-{secrets.token_hex(8)}-{scope.context.traceparent[-2:]}"
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
+@contextmanager
+def span(
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: str | None = None,
+    links: list[str] | None = None,
+    **attributes: Any,
+) -> Iterator[Any]:
+    """Run the block inside a span. ``parent`` and ``links`` are traceparents; dots in attribute names are written "__"."""
+    if not is_on():
+        yield None
+        return
+    context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
+    named = {key.replace("__", "."): value for key, value in attributes.items() if value is not None}
+    with _tracer.start_as_current_span(
+        name, context=context, kind=kind, attributes=named, links=[_link(value) for value in links or ()]
+    ) as current:
+        yield current
+
+
+def _link(traceparent: str) -> Link:
+    context = _PROPAGATOR.extract({"traceparent": traceparent})
+    return Link(trace.get_current_span(context).get_span_context())

@@ -1,0 +1,65 @@
+"""Wake-ups: hints on a consumer's queue that there is work. Losing or repeating one is harmless."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from celery import current_app
+from kombu import Connection, Queue
+from kombu.exceptions import KombuError, OperationalError
+
+from messaging.consumers import all_consumers
+from messaging.errors import TransportUnavailable
+from messaging.settings import options
+
+log = logging.getLogger("messaging.wakeups")
+TASK = "messaging.deliver"
+MAINTENANCE_QUEUE = "signalbox"
+
+
+def queue_names() -> list[str]:
+    """Return every queue a worker listens on: one for each consumer, and one for scheduled tasks."""
+    return [MAINTENANCE_QUEUE, *(declared.queue for declared in all_consumers())]
+
+
+def queue_of(consumer: str) -> str:
+    return f"signalbox.{consumer}"
+
+
+def wake(work: dict[str, int]) -> None:
+    """Send wake-ups to consumers; ``work`` says how many deliveries each has. Keeps a bounded number outstanding.
+
+    Raises:
+        TransportUnavailable: the broker did not answer. Nothing is lost: the rows are still claimable.
+    """
+    if not work:
+        return
+    try:
+        with current_app.connection_for_write() if current_app.pool is None else current_app.pool.acquire() as connection:
+            for consumer, deliveries in work.items():
+                _wake_one(connection, consumer, deliveries)
+    except (KombuError, OperationalError, OSError) as error:
+        raise TransportUnavailable(f"The broker did not take a wake-up: {error}") from error
+
+
+def _wake_one(connection: Connection, consumer: str, deliveries: int) -> None:
+    queue = queue_of(consumer)
+    wanted = min(options().wakeups_per_consumer, -(-deliveries // options().chunk_limit))
+    for _ in range(wanted - waiting(connection, queue)):
+        current_app.send_task(TASK, args=(consumer,), queue=queue, connection=connection, retry=False, ignore_result=True)
+
+
+def waiting(connection: Connection, queue: str) -> int:
+    """Return how many wake-ups wait in a queue, as far as the broker says."""
+    channel = connection.default_channel
+    declared = Queue(queue, durable=True).bind(channel).queue_declare(passive=False)
+    return int(declared.message_count)
+
+
+def wake_quietly(consumers: Iterable[str]) -> None:
+    """Wake consumers where possible; the relay's next look finds what this misses."""
+    try:
+        wake(dict.fromkeys(consumers, 1))
+    except TransportUnavailable as error:
+        log.warning("%s", error)
