@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_htmx",
+    "ninja",
     "channels",
     "axes",
 ]
@@ -131,6 +132,11 @@ SAMPLE_TRAFFIC = EMBEDDED and env.flag("SIGNALBOX_SAMPLE_TRAFFIC", default=True)
 """Sample orders from the first second; never by itself when DATABASE_URL is set."""
 SAMPLE_TRAFFIC_SOURCE = "examples.ecommerce.sample.run"
 """Takes a threading.Event and generates until it is set."""
+
+METRICS_PUBLIC = env.flag("SIGNALBOX_METRICS_PUBLIC", default=False)
+"""/metrics without a token: for a scraper on a private network."""
+READY_MAX_LAG_SECONDS = env.number("SIGNALBOX_READY_MAX_LAG_SECONDS", 60.0, minimum=0.1)
+"""/readyz fails when the oldest row in the outbox is older."""
 
 TRACING = bool(env.text("OTEL_EXPORTER_OTLP_ENDPOINT") or env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 

@@ -48,7 +48,9 @@ def loads(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
             object_pairs_hook=lambda pairs: _object(pairs, refusals),
             parse_float=lambda literal: _float(literal, refusals),
             parse_int=lambda literal: _integer(literal, refusals),
-            parse_constant=lambda literal: _refuse(f"{literal} is not a JSON number; leave it out or use null", refusals),
+            parse_constant=lambda literal: _refuse(
+                f"{literal} is not a JSON number; leave it out or use null", refusals
+            ),
         )
     except json.JSONDecodeError as error:
         raise Undecodable(f"Not JSON at line {error.lineno}, column {error.colno}: {error.msg}.") from error

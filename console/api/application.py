@@ -1,0 +1,55 @@
+"""The API as one object: routers, the strict parser, errors as problem details, OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI, Swagger
+from ninja.errors import HttpError, ValidationError
+
+from console.api import consumers, dead_letters, messages, overview, quarantine
+from console.api.bodies import StrictParser
+from console.api.problems import CONTENT_TYPE, ProblemDetails, respond
+
+_PROBLEM = f"#/components/schemas/{ProblemDetails.__name__}"
+_DESCRIPTION = """Publish, query, replay, pause. Authenticate with `Authorization: Bearer sb_...`;
+every error is `application/problem+json`; every POST honours `Idempotency-Key`; lists continue with `?after=<next>`."""
+
+
+class SignalboxAPI(NinjaAPI):
+    """NinjaAPI, telling the media type of problems as it is."""
+
+    def get_openapi_schema(self, **options: Any) -> Any:
+        schema = super().get_openapi_schema(**options)
+        for methods in schema["paths"].values():
+            for operation in methods.values():
+                for answer in operation["responses"].values():
+                    content = answer.get("content", {})
+                    if content.get("application/json", {}).get("schema", {}).get("$ref") == _PROBLEM:
+                        answer["content"] = {CONTENT_TYPE: content["application/json"]}
+        return schema
+
+
+def _respond(request: HttpRequest, error: Any) -> HttpResponse:
+    return respond(request, error)
+
+
+def build() -> NinjaAPI:
+    api = SignalboxAPI(
+        title="Signalbox",
+        version="1",
+        description=_DESCRIPTION,
+        parser=StrictParser(),
+        # The validator badge would send the schema to another host.
+        docs=Swagger(settings={"validatorUrl": None, "persistAuthorization": False}),
+        urls_namespace="api",
+    )
+    for kind in (Exception, Http404, HttpError, ValidationError):
+        api.add_exception_handler(kind, _respond)
+    api.add_router("/messages", messages.router)
+    api.add_router("/dead-letters", dead_letters.router)
+    api.add_router("/quarantine", quarantine.router)
+    api.add_router("/consumers", consumers.router)
+    api.add_router("", overview.router)
+    return api

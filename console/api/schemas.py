@@ -1,0 +1,165 @@
+"""What the API takes and gives. Rows of lists are the dataclasses of ``messaging.queries`` as they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Schema
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints
+
+from console.api.problems import Problem
+from messaging.queries.messages import Status
+
+Row = TypeVar("Row")
+
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def _in_range(moment: datetime) -> datetime:
+    # Beyond it a shift of time zones leaves what Python and the databases can hold.
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError("give a time between the years 1970 and 9000")
+    return moment.astimezone(UTC)
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("remove the character NUL")
+    return text
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+Text = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_storable)
+]
+OptionalReason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000), AfterValidator(_storable)]
+
+
+class Body(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Query(Schema):
+    """Filters and the cursor of a list."""
+
+    limit: int = Field(50, ge=1, le=200)
+    after: UUID | None = Field(None, description="The `next` of the page before: continues with older rows.")
+
+    def filters(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"limit", "after"})
+
+    def only_known(self, request: HttpRequest) -> None:
+        """Refuse a parameter nobody knows: a mistyped filter must not list everything.
+
+        Raises:
+            Problem: 400, naming it.
+        """
+        unknown = sorted(set(request.GET) - set(type(self).model_fields))
+        if unknown:
+            message = f"Unknown parameter; known are {', '.join(sorted(type(self).model_fields))}."
+            errors = [(name[:100], message) for name in unknown[:10]]
+            raise Problem(400, "unknown_field", f"Unknown parameter: {unknown[0][:100]}.", errors=errors)
+
+
+class MessageQuery(Query):
+    type: Text = ""
+    status: Status | None = None
+    correlation_id: Text = ""
+    key: Text = ""
+    consumer: Text = ""
+    source: Text = ""
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class DeadLetterQuery(Query):
+    fingerprint: Text = ""
+    consumer: Text = ""
+    type: Text = ""
+    state: Literal["", "open", "replaying", "resubmitting", "resolved", "discarded"] = Field(
+        "", description="Empty: every unresolved one."
+    )
+    key: Text = ""
+    correlation_id: Text = ""
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class QuarantineQuery(Query):
+    state: Literal["open", "accepted", "discarded"] = "open"
+    kind: Literal["", "parked", "quarantined", "conflict"] = ""
+
+
+class AuditQuery(Query):
+    outcome: Literal["", "done", "refused", "denied"] = ""
+    target: Annotated[str, StringConstraints(max_length=300), AfterValidator(_storable)] = ""
+    actor: Text = ""
+    action: Text = ""
+
+
+class RevealQuery(Schema):
+    reveal: bool = Field(False, description="Show masked fields: needs the scope reveal and a reason; is audited.")
+    reason: OptionalReason = ""
+
+
+class Listing(Schema, Generic[Row]):
+    """Newest first. ``next`` is the cursor for `after`; null on the last page."""
+
+    items: list[Row]
+    next: UUID | None
+
+
+class Items(Schema, Generic[Row]):
+    items: list[Row]
+
+
+class Why(Body):
+    reason: Reason
+
+
+class OptionalWhy(Body):
+    reason: OptionalReason = ""
+
+
+class PauseRequest(Why):
+    until: Moment | None = Field(None, description="Resumes by itself then.")
+
+
+class ResubmitRequest(Why):
+    data: dict[str, Any] = Field(description="The corrected body; masked values that are left as they are stay.")
+    audience: Literal["failed", "all"] = Field("failed", description="The consumer that failed, or every subscriber.")
+    headers: dict[Text, Annotated[str, StringConstraints(max_length=4000), AfterValidator(_storable)]] | None = None
+
+
+class PublishRequest(Body):
+    """The bus's own JSON form."""
+
+    type: str = Field(examples=["ecommerce.OrderPlaced"], max_length=200)
+    version: int = Field(ge=1)
+    data: dict[str, Any]
+    key: str | None = Field(None, max_length=200, description="What the event is about; orders its deliveries.")
+    correlation_id: str | None = Field(None, max_length=200)
+    id: str | None = Field(None, max_length=200, description="The sender's own id: the same id again is a duplicate.")
+
+
+class Accepted(Schema):
+    id: UUID
+    status: Literal["accepted", "duplicate"]
+
+
+class Done(Schema):
+    id: UUID
+    status: str
+
+
+class Resubmitted(Done):
+    message_id: UUID = Field(description="The edited copy.")
+
+
+class ConsumerChanged(Schema):
+    name: str
+    is_paused: bool
