@@ -1,1 +1,65 @@
 """Startup checks: wrong settings, event names that are not in the past tense."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from messaging.consumers import all_consumers
+from messaging.contracts.registry import known
+from messaging.errors import ConfigurationError
+from messaging.settings import options
+
+_LAST_WORD = re.compile(r"[A-Z][a-z0-9]*\Z")
+_IRREGULAR = frozenset(
+    "Begun Born Bought Broken Brought Built Caught Chosen Cut Done Drawn Fallen Felt Found Frozen Given Gone Grown Held"
+    " Hidden Hit Kept Known Laid Left Lent Lost Made Met Paid Put Read Run Seen Sent Set Shown Shut Sold Spent Split"
+    " Started Stolen Swept Taken Taught Told Thrown Understood Won Withdrawn Written".split()
+)
+
+
+@register("messaging")
+def check_settings(**_: Any) -> list[CheckMessage]:
+    try:
+        options()
+    except ConfigurationError as error:
+        return [Error(str(error), hint="See messaging.settings.Options for every key.", id="messaging.E001")]
+    return []
+
+
+@register("messaging")
+def check_event_names(**_: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"Event {contract.name} is not named in the past tense.",
+            hint="An event is a fact: OrderPlaced, PaymentDeclined. A request is a Command.",
+            id="messaging.W001",
+        )
+        for contract in known()
+        if contract.kind != "command" and not is_past_tense(contract.name.rsplit(".", 1)[-1])
+    ]
+
+
+@register("messaging")
+def check_command_handlers(**_: Any) -> list[CheckMessage]:
+    commands = {contract.name for contract in known() if contract.kind == "command"}
+    errors: list[CheckMessage] = []
+    for name in sorted(commands):
+        handlers = [declared.name for declared in all_consumers() if name in declared.accepts]
+        if len(handlers) != 1:
+            errors.append(
+                Error(
+                    f"Command {name} has {len(handlers)} handlers: {', '.join(handlers) or 'none'}.",
+                    hint="A command has exactly one handler; an event may have many.",
+                    id="messaging.E002",
+                )
+            )
+    return errors
+
+
+def is_past_tense(name: str) -> bool:
+    """Say whether the last word of a CamelCase name is in the past tense."""
+    match = _LAST_WORD.search(name)
+    return bool(match) and (match.group().endswith("ed") or match.group() in _IRREGULAR)

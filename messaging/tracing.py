@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from messaging.context import current_scope, use_correlation
 
-__all__ = ["child_traceparent", "is_on", "parse", "span", "use_correlation"]
+__all__ = ["child_traceparent", "is_on", "new_traceparent", "parse", "span", "use_correlation"]
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACEPARENT = re.compile(r"\A00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -42,6 +42,11 @@ def child_traceparent() -> str:
     if scope:
         trace_id = scope.context.traceparent[3:35]
         return f"00-{trace_id}-{secrets.token_hex(8)}-{scope.context.traceparent[-2:]}"
+    return new_traceparent()
+
+
+def new_traceparent() -> str:
+    """Return the context of a new trace, not sampled: where nobody records spans, flows still have a trace id."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 

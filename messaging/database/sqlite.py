@@ -148,8 +148,9 @@ def _delta(delta: Delta) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _time(text: str | None, otherwise: datetime) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else otherwise
+def _time(value: datetime | None, otherwise: datetime) -> datetime:
+    # Django converts columns declared as datetime, but leaves them without a zone.
+    return value.replace(tzinfo=UTC) if value else otherwise
 
 
 def _claimed(row: tuple[Any, ...], now: datetime) -> Claimed:

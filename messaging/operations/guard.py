@@ -1,0 +1,69 @@
+"""What every guarded operation shares: permission, reason, one transaction, idempotency, audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+
+from messaging import audit
+from messaging.delivery.failure import storable
+from messaging.errors import OperationRefused
+from messaging.operations import requests
+from messaging.operations.actors import OPERATE, Actor, Permission
+
+REASON_LIMIT = 2_000
+
+
+def carry_out(
+    act: Callable[[], Any],
+    *,
+    actor: Actor,
+    action: str,
+    target: str,
+    question: tuple[Any, ...],
+    request_id: str | None,
+    permission: Permission = OPERATE,
+) -> Any:
+    """Run ``act`` in one transaction as ``actor`` and return its answer, plain JSON.
+
+    The same ``request_id`` with the same ``question`` gets the first answer again. A denial or a refusal is audited
+    after the rollback.
+
+    Raises:
+        OperationRefused: "forbidden", "request_id_reused", or what ``act`` raises.
+    """
+    target = target[:300]
+    if not actor.may(permission):
+        audit.record(actor, action, target, outcome=audit.DENIED, request_id=request_id)
+        raise OperationRefused(f"{actor.name} may not do this: it needs the permission {permission!r}.", code="forbidden")
+    try:
+        with transaction.atomic():
+            if request_id is None:
+                return act()
+            return requests.once(
+                actor_name=f"{actor.kind}:{actor.name}"[:200],
+                request_id=request_id,
+                fingerprint=requests.fingerprint(action, *question),
+                act=act,
+            ).value
+    except OperationRefused as refused:
+        audit.record(
+            actor, action, target, outcome=audit.REFUSED, request_id=storable(request_id or "")[:200], why=str(refused)
+        )
+        raise
+
+
+def checked_reason(reason: str, *, is_required: bool = True) -> str:
+    """Return the reason trimmed and storable.
+
+    Raises:
+        OperationRefused: it is missing or too long; ``field`` is "reason".
+    """
+    text = storable(reason).strip()
+    if is_required and not text:
+        raise OperationRefused("A reason is needed: it is kept in the audit.", code="invalid", field="reason")
+    if len(text) > REASON_LIMIT:
+        raise OperationRefused(f"A reason has at most {REASON_LIMIT} characters.", code="invalid", field="reason")
+    return text
