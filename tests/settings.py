@@ -38,3 +38,4 @@ else:
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SAMPLE_TRAFFIC = False
+STATIC_ROOT = servers.private_directory("static")
