@@ -49,7 +49,7 @@ class OrderPlaced(Event, version=2):
 @upcast(OrderPlaced, from_version=1)
 def add_currency(data: dict[str, Any]) -> dict[str, Any]:
     """Version 1 was written when the shop sold in euros only."""
-    return {**data, "currency": "EUR"}
+    return {"currency": "EUR", **data}
 
 
 class StockReserved(Event, version=1):
