@@ -17,10 +17,11 @@ from console.models import ApiToken
 from messaging import clock
 from messaging.errors import OperationRefused
 from messaging.operations import OPERATE, PUBLISH, REVEAL, VIEW, Actor
+from messaging.operations.actors import Permission
 
 Scope = Literal["read", "publish", "operate", "reveal"]
 SCOPES: tuple[str, ...] = get_args(Scope)
-PERMISSION_OF_SCOPE = {"read": VIEW, "publish": PUBLISH, "operate": OPERATE, "reveal": REVEAL}
+PERMISSION_OF_SCOPE: dict[str, Permission] = {"read": VIEW, "publish": PUBLISH, "operate": OPERATE, "reveal": REVEAL}
 
 _SHAPE = re.compile(r"sb_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
@@ -91,7 +92,7 @@ def revoke(name_or_prefix: str) -> ApiToken | None:
 def actor_of(token: ApiToken, *, address: str) -> Actor:
     """Return who acts with this token, as operations and the audit know it."""
     permissions = frozenset(PERMISSION_OF_SCOPE[scope] for scope in token.scopes if scope in PERMISSION_OF_SCOPE)
-    return Actor(name=f"token:{token.name}", kind="token", permissions=permissions, address=address[:64])
+    return Actor(name=token.name, kind="token", permissions=permissions, address=address[:64])
 
 
 def _digest(secret: str) -> str:

@@ -25,13 +25,17 @@ class UnsupportedContentType(ContractError):
     """The content type is neither application/json nor application/cloudevents+json."""
 
 
+class UnknownField(ContractError):
+    """The message has a field that this form does not know."""
+
+
 class TooLarge(ContractError):
     """The message is larger than this bus accepts."""
 
 
 def _aware(value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError("must be a date and time as text, like 2026-11-23T15:00:00Z")  # noqa: TRY004  pydantic wants it
+        raise ValueError("must be a date and time as text, like 2026-11-23T15:00:00Z")
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError("must name its time zone, like 2026-11-23T15:00:00Z")
@@ -156,6 +160,9 @@ def _checked(form: type[Form], document: dict[str, Any]) -> Form:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = path_of(first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(form.model_fields)
+            raise UnknownField(f"{field} is an unknown field; known are {known}.", field=field) from error
         raise ContractError(f"{field}: {first['msg']}.", field=field) from error
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import transaction
 
 from messaging import signals
+from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import validate
 from messaging.database import store
 from messaging.delivery.failure import storable
@@ -64,7 +65,7 @@ def ingest(
 
 
 def _accept(incoming: Incoming, *, source: str, headers: Mapping[str, str]) -> Received:
-    message = validate(incoming.type, incoming.version, incoming.data)
+    message = _valid(incoming)
     origin = incoming.source or source
     envelope = wrap(
         message, key=incoming.key, headers={**headers, **incoming.headers}, source=origin,
@@ -76,6 +77,16 @@ def _accept(incoming: Incoming, *, source: str, headers: Mapping[str, str]) -> R
             return Received(outcome="duplicate", message_id=earlier)
     store_envelopes([envelope])
     return Received(outcome="accepted", message_id=envelope.id)
+
+
+def _valid(incoming: Incoming) -> MessageModel:
+    try:
+        return validate(incoming.type, incoming.version, incoming.data)
+    except UnknownContract:
+        raise
+    except ContractError as problem:  # named as the sender wrote it: the contract's fields stand below "data"
+        text = f"data.{problem}" if problem.field else str(problem)
+        raise ContractError(text, field=f"data.{problem.field}".rstrip(".")) from problem
 
 
 def _remember(source: str, incoming: Incoming, message_id: UUID) -> UUID | None:

@@ -41,7 +41,7 @@ def prepare(request: HttpRequest, *, accepts: tuple[str, ...]) -> None:
         _check_type(request, accepts)
         if _encoding(request) == "gzip":
             raw = _gunzip(raw, limit)
-    request._body = raw  # type: ignore[attr-defined]  # noqa: SLF001  what request.body returns from now on
+    request._body = raw  # noqa: SLF001  what request.body returns from now on
 
 
 def _read(request: HttpRequest, limit: int) -> bytes:

@@ -41,6 +41,6 @@ def key_of(request: HttpRequest) -> str | None:
 def request_id(request: HttpRequest, response: HttpResponse) -> str | None:
     """Return the key as the request id of an operation, and mark the answer when it was given before."""
     key = key_of(request)
-    if key is not None and requests.was_answered(actor_name=actor_of(request).name, request_id=key):
+    if key is not None and requests.was_answered(actor_name=requests.asker(actor_of(request)), request_id=key):
         response[REPLAYED] = "true"
     return key

@@ -11,7 +11,7 @@ from ninja import Query, Router
 from console.api import bodies, idempotency, payloads
 from console.api.authentication import Bearer, actor_of
 from console.api.details import MessageOut
-from console.api.problems import Problem, not_found
+from console.api.problems import not_found
 from console.api.responses import answers
 from console.api.schemas import Accepted, Listing, MessageQuery, PublishRequest, RevealQuery
 from messaging import ingest
@@ -51,27 +51,18 @@ def publish(request: HttpRequest, response: HttpResponse) -> Any:
     if key is None:
         return _accept(request)
     asked = hashlib.sha256(f"POST {request.path} {request.content_type}\n".encode() + request.body).hexdigest()
+    sender = requests.asker(actor_of(request))
     with transaction.atomic():
-        answer = requests.once(
-            actor_name=actor_of(request).name, request_id=key, fingerprint=asked, act=lambda: _accept(request)
-        )
+        answer = requests.once(actor_name=sender, request_id=key, fingerprint=asked, act=lambda: _accept(request))
     if answer.is_replayed:
         response[idempotency.REPLAYED] = "true"
     return answer.value
 
 
 def _accept(request: HttpRequest) -> dict[str, Any]:
-    headers = {name.lower(): value for name in ("traceparent",) if (value := request.headers.get(name))}
     received = ingest.ingest(
-        request.body,
-        content_type=request.content_type or "",
-        source=actor_of(request).name,
-        headers=headers,
-        strict=True,
+        request.body, content_type=request.content_type or "", source=actor_of(request).name, strict=True
     )
-    if received.outcome == "conflict":
-        message = "This id was used before with another body; a changed message needs a new id."
-        raise Problem(409, "conflict", message, errors=[("id", message)])
     return {"id": received.message_id, "status": received.outcome}
 
 

@@ -16,6 +16,8 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from messaging.contracts.strict_json import path_of
 from messaging.errors import ContractError, OperationRefused, Undecodable, UnknownContract
+from messaging.incoming import TooLarge, UnknownField, UnsupportedContentType
+from messaging.ingest import IdConflict
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,14 @@ def problem_of(error: Exception) -> Problem:
             return Problem(status, error.code, str(error), errors=_blame(error.field, error))
         case Undecodable():
             return Problem(400, "undecodable", str(error), errors=_blame(error.field, error))
+        case IdConflict():
+            return Problem(409, "conflict", str(error), errors=_blame(error.field, error))
+        case UnknownField():
+            return Problem(400, "unknown_field", str(error), errors=_blame(error.field, error))
+        case UnsupportedContentType():
+            return Problem(415, "unsupported_media_type", str(error), errors=[("Content-Type", str(error))])
+        case TooLarge():
+            return Problem(413, "too_large", str(error))
         case UnknownContract():
             return Problem(422, "unknown_contract", str(error), errors=_blame(error.field, error))
         case ContractError():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-VIEW, OPERATE, REVEAL, PUBLISH = "view", "operate", "reveal", "publish"
+VIEW: Final = "view"
+OPERATE: Final = "operate"
+REVEAL: Final = "reveal"
+PUBLISH: Final = "publish"
 Permission = Literal["view", "operate", "reveal", "publish"]
 ActorKind = Literal["user", "token", "command", "task"]
 

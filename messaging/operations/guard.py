@@ -43,7 +43,7 @@ def carry_out(
             if request_id is None:
                 return act()
             return requests.once(
-                actor_name=f"{actor.kind}:{actor.name}"[:200],
+                actor_name=requests.asker(actor),
                 request_id=request_id,
                 fingerprint=requests.fingerprint(action, *question),
                 act=act,

@@ -14,6 +14,7 @@ from django.db import connection
 from messaging import clock
 from messaging.errors import OperationRefused, TransactionRequired
 from messaging.models import RequestRecord
+from messaging.operations.actors import Actor
 
 _LONGEST = 200
 
@@ -52,6 +53,11 @@ def fingerprint(*question: Any) -> str:
     return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def asker(actor: Actor) -> str:
+    """Return whose request ids these are: a person and a token of the same name do not share them."""
+    return f"{actor.kind}:{actor.name}"[:_LONGEST]
+
+
 def was_answered(*, actor_name: str, request_id: str) -> bool:
     """Say whether the request id was carried out before."""
     return RequestRecord.objects.filter(actor=actor_name, request_id=request_id).exists()
@@ -66,7 +72,7 @@ def _reserve(actor_name: str, request_id: str, asked: str) -> bool:
             " VALUES (%s, %s, %s, 'null', %s) ON CONFLICT DO NOTHING",
             [actor_name, request_id, asked, connection.ops.adapt_datetimefield_value(clock.now())],
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def _first_answer(actor_name: str, request_id: str, asked: str) -> Answer:
