@@ -12,6 +12,9 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         from console import celery  # noqa: F401  shared tasks find their app
+        from console.live import hints, signing_out
         from console.roles import make_groups
 
+        hints.connect()
+        signing_out.connect()
         post_migrate.connect(make_groups, sender=apps.get_app_config("messaging"), dispatch_uid="console.roles")

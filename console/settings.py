@@ -90,7 +90,8 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = Path(env.text("SIGNALBOX_STATIC_ROOT", str(BASE_DIR / "staticfiles")))
+_STATIC_ROOT = env.text("SIGNALBOX_STATIC_ROOT", "" if EMBEDDED else str(BASE_DIR / "staticfiles"))
+STATIC_ROOT = Path(_STATIC_ROOT) if _STATIC_ROOT else None  # embedded, files are served where they lie
 WHITENOISE_USE_FINDERS = EMBEDDED
 WHITENOISE_AUTOREFRESH = DEBUG
 

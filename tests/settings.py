@@ -30,7 +30,7 @@ from console.settings import CHANNEL_LAYERS, DATABASES, HOME  # noqa: E402
 
 if KIND == "sqlite":
     # A file, not SQLite's memory database: that one has no WAL and no second writer to wait for. Best in memory though.
-    home = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else HOME  # noqa: S108
+    home = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else HOME
     DATABASES["default"]["TEST"] = {"NAME": str(home / f"signalbox-test-{os.getpid()}.sqlite3")}
 else:
     DATABASES["default"]["TEST"] = {"NAME": f"test_signalbox_{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"}

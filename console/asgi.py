@@ -1,0 +1,15 @@
+"""The ASGI application: pages and REST over HTTP, hints over one WebSocket."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+_http = get_asgi_application()  # loads the apps, which the imports below need
+
+from console.live.routing import websocket  # noqa: E402
+from console.live.server import Application  # noqa: E402
+
+application = Application(http=_http, websocket=websocket)

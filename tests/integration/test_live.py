@@ -1,0 +1,174 @@
+"""The live socket: who may listen, what arrives, when it closes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from console.asgi import application
+from console.live.groups import HINTS, TOPICS
+from messaging import signals
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ORIGIN = b"http://localhost:8000"
+
+
+def person(*, name: str = "ana", may_view: bool = True) -> User:
+    user = User.objects.create_user(name, password="a long pass phrase")
+    if may_view:
+        user.user_permissions.add(Permission.objects.get(codename="view_console"))
+    return user
+
+
+def browser(user: User | None) -> Client:
+    client = Client()
+    if user is not None:
+        client.force_login(user)
+    return client
+
+
+class Socket(ApplicationCommunicator):
+    """One open page. (The communicator of channels.testing imports a server that is not installed.)"""
+
+    async def connect(self) -> bool:
+        await self.send_input({"type": "websocket.connect"})
+        return bool((await self.receive_output(10))["type"] == "websocket.accept")
+
+    async def frame(self) -> dict[str, Any]:
+        frame: dict[str, Any] = json.loads((await self.receive_output(10))["text"])
+        return frame
+
+    async def frame_with(self, topic: str) -> dict[str, Any]:
+        while True:
+            frame = await self.frame()
+            if topic in frame["topics"]:
+                return frame
+
+    async def close_code(self) -> int:
+        while True:
+            message: dict[str, Any] = await self.receive_output(10)
+            if message["type"] == "websocket.close":
+                return int(message["code"])
+
+    async def leave(self) -> None:
+        await self.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.wait(10)
+
+
+def page(client: Client, origin: bytes = ORIGIN) -> Socket:
+    headers = [(b"origin", origin), (b"host", b"localhost")]
+    if settings.SESSION_COOKIE_NAME in client.cookies:
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode()))
+    scope = {"type": "websocket", "path": "/ws/live", "query_string": b"", "headers": headers, "subprotocols": []}
+    return Socket(application, scope)
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(scenario())  # type: ignore[arg-type]
+
+
+class TestLiveSocket:
+    def test_sends_a_first_frame_to_a_signed_in_viewer(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            socket = page(client)
+            assert await socket.connect()
+            assert await socket.frame() == {"seq": 1, "topics": []}
+            await socket.leave()
+
+        run(scenario)
+
+    def test_closes_for_someone_who_is_not_signed_in(self) -> None:
+        async def scenario() -> None:
+            socket = page(Client())
+            await socket.connect()
+            assert await socket.close_code() == 4401
+
+        run(scenario)
+
+    def test_closes_for_someone_without_the_permission(self) -> None:
+        client = browser(person(may_view=False))
+
+        async def scenario() -> None:
+            socket = page(client)
+            await socket.connect()
+            assert await socket.close_code() == 4403
+
+        run(scenario)
+
+    def test_refuses_a_page_of_another_site(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            socket = page(client, origin=b"https://evil.example")
+            assert not await socket.connect()
+
+        run(scenario)
+
+    def test_passes_a_hint_on_with_the_next_number(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            socket = page(client)
+            await socket.connect()
+            first = await socket.frame()
+            signals.changed.send(sender=None, topics=frozenset({"dead_letters"}))
+            frame = await socket.frame_with("dead_letters")
+            assert frame["seq"] > first["seq"]
+            await socket.leave()
+
+        run(scenario)
+
+    def test_hears_changes_committed_in_other_threads(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            socket = page(client)
+            await socket.connect()
+            await asyncio.to_thread(signals.changed.send, sender=None, topics=frozenset({"consumers"}))
+            assert await socket.frame_with("consumers")
+            await socket.leave()
+
+        run(scenario)
+
+    def test_closes_at_sign_out(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            socket = page(client)
+            await socket.connect()
+            await socket.frame()
+            await sync_to_async(client.logout)()
+            assert await socket.close_code() == 4401
+
+        run(scenario)
+
+    def test_tells_a_page_that_missed_a_hint_to_read_everything(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            socket = page(client)
+            await socket.connect()
+            layer = get_channel_layer()
+            for number in (7, 9):
+                hint = {"type": "hint", "origin": "elsewhere", "number": number, "topics": ["audit"]}
+                await layer.group_send(HINTS, hint)
+            frames = [await socket.frame_with("audit"), await socket.frame_with("messages")]
+            assert frames[0]["topics"] == ["audit"]
+            assert set(frames[1]["topics"]) == set(TOPICS)
+            await socket.leave()
+
+        run(scenario)
