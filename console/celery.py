@@ -9,13 +9,14 @@ from celery import Celery
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-TICKS = "signalbox.ticks"
-"""The queue of the scheduled tasks; wake-ups have one queue per consumer."""
+from messaging.wakeups import MAINTENANCE_QUEUE
 
 
 def broker_url(url: str) -> str:
-    """Return ``url`` as Celery spells it: redis-py and Celery name a unix socket differently."""
+    """Return ``url`` as Celery spells it: redis-py names a unix socket differently."""
     parts = urlsplit(url)
+    if parts.scheme == "memory":
+        return "memory://localhost//"  # kombu warns about a missing host
     if parts.scheme != "unix":
         return url
     return f"redis+socket://{parts.path}?virtual_host={dict(parse_qsl(parts.query)).get('db', 0)}"
@@ -61,9 +62,7 @@ app.conf.update(
     task_ignore_result=True,
     task_acks_late=False,
     task_publish_retry=False,  # the relay sends again by itself; it must not hang in here
-    task_default_queue=TICKS,
-    task_create_missing_queue_type="quorum" if _url.startswith("amqp") else "classic",
-    task_default_queue_type="quorum" if _url.startswith("amqp") else "classic",
+    task_default_queue=MAINTENANCE_QUEUE,
     worker_prefetch_multiplier=1,
     worker_send_task_events=False,
     worker_enable_remote_control=False,
@@ -78,16 +77,9 @@ app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000  # or Celery closes the database con
 
 def schedule() -> dict[str, dict[str, Any]]:
     """Return beat's schedule. A tick that waited longer than its period is dropped: the next one does its work."""
-    from messaging.tasks import SCHEDULE
+    from messaging.tasks import SCHEDULE  # needs the app above, as its current one
 
     return {
-        name: {"task": name, "schedule": seconds, "options": {"queue": TICKS, "expires": max(seconds, 5.0)}}
+        name: {"task": name, "schedule": seconds, "options": {"expires": max(seconds, 5.0)}}
         for name, seconds in SCHEDULE.items()
     }
-
-
-def queues() -> list[str]:
-    """Return every queue that a worker serves: all consumers' and the ticks'."""
-    from messaging.wakeups import queue_names
-
-    return sorted({TICKS, *queue_names()})

@@ -128,7 +128,8 @@ def relay() -> Part:
 def worker() -> Part:
     from celery.worker import WorkController, state
 
-    from console.celery import app, queues
+    from console.celery import app
+    from messaging import wakeups
     from messaging.delivery import loop
 
     def run() -> None:
@@ -137,7 +138,7 @@ def worker() -> Part:
             hostname=f"embedded@{socket.gethostname()}",
             pool_cls="threads",
             concurrency=WORKER_THREADS,
-            queues=queues(),
+            queues=wakeups.queue_names(),
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,

@@ -40,7 +40,9 @@ def listen(host: str, port: int) -> socket.socket:
             raise CommandError(
                 f"port {port} on {host} is in use. Stop what listens there, or choose another: PORT={port + 1}"
             ) from error
-        raise CommandError(f"cannot listen on {host} port {port}: {error.strerror or error}. Check HOST and PORT.") from error
+        raise CommandError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}. Check HOST and PORT."
+        ) from error
     listener.listen(1024)
     return listener
 

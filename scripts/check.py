@@ -34,9 +34,16 @@ def main() -> int:
 def passes(name: str, command: list[str]) -> bool:
     started = time.monotonic()
     result = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "SECRET_KEY": "of-the-checks-only"}, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, "SECRET_KEY": "of-the-checks-only"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    print(f"{'ok    ' if result.returncode == 0 else 'FAILED'} {name:<13} {time.monotonic() - started:5.1f} s", flush=True)
+    print(
+        f"{'ok    ' if result.returncode == 0 else 'FAILED'} {name:<13} {time.monotonic() - started:5.1f} s", flush=True
+    )
     if result.returncode:
         print(result.stdout + result.stderr, flush=True)
     return result.returncode == 0

@@ -63,7 +63,7 @@ class Process:
     def __init__(self, command: list[str], *, directory: Path, user: str | None = None, **environment: str) -> None:
         self.log = directory / "server.log"
         with self.log.open("wb") as log:
-            self._popen = subprocess.Popen(  # noqa: S603  the command is ours
+            self._popen = subprocess.Popen(
                 command,
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
@@ -72,7 +72,7 @@ class Process:
                 start_new_session=True,  # the terminal's Ctrl-C is for pytest, which stops its servers at exit
                 user=user,
                 env={**os.environ, "HOME": str(directory), **environment},
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_preparation,  # noqa: PLW1509  no thread runs yet
             )
         self._owner = os.getpid()
         atexit.register(self.stop)
@@ -97,7 +97,9 @@ class Process:
         deadline = time.monotonic() + READY_SECONDS
         while not is_ready():
             if self._popen.poll() is not None or time.monotonic() > deadline:
-                raise Unavailable(f"{self._popen.args!r} did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
+                raise Unavailable(
+                    f"{self._popen.args!r} did not start:\n{self.log.read_text(errors='replace')[-2000:]}"
+                )
             time.sleep(0.05)
 
 
@@ -106,10 +108,13 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
+_preparation = _die_with_parent if sys.platform == "linux" else None
+
+
 @cache
 def _directory() -> Path:
     """Return this process's temporary directory; short, because a socket's path may have 107 characters."""
-    path = Path(tempfile.mkdtemp(prefix="signalbox-test-", dir="/tmp"))  # noqa: S108  mkdtemp is private
+    path = Path(tempfile.mkdtemp(prefix="signalbox-test-", dir="/tmp"))
     owner = os.getpid()
 
     def remove() -> None:
@@ -143,8 +148,13 @@ def _start_postgresql() -> str:
     bin_directory = _postgresql_binaries(directory, user)
     data = directory / "data"
     command = [bin_directory / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-    made = subprocess.run(  # noqa: S603
-        [*map(str, command), "--no-locale", "--no-sync"], cwd=directory, user=user, capture_output=True, text=True
+    made = subprocess.run(
+        [*map(str, command), "--no-locale", "--no-sync"],
+        cwd=directory,
+        user=user,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if made.returncode:
         raise Unavailable(f"initdb failed: {made.stderr}")
@@ -183,7 +193,7 @@ def _postgresql_binaries(directory: Path, user: str | None) -> Path:
 
 def _may_execute(program: Path, user: str | None) -> bool:
     try:
-        return subprocess.run([program, "--version"], user=user, capture_output=True).returncode == 0  # noqa: S603
+        return subprocess.run([program, "--version"], user=user, capture_output=True, check=False).returncode == 0
     except PermissionError:
         return False
 

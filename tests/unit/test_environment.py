@@ -26,7 +26,7 @@ class TestFlag:
 
     def test_refuses_anything_else_by_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SWITCH", "maybe")
-        with pytest.raises(ImproperlyConfigured, match="SWITCH='maybe'.*use 1 or 0"):
+        with pytest.raises(ImproperlyConfigured, match=r"SWITCH='maybe'.*use 1 or 0"):
             env.flag("SWITCH", default=False)
 
 
@@ -38,7 +38,7 @@ class TestNumbers:
     @pytest.mark.parametrize("value", ["-1", "1.5", "many", "9"])
     def test_refuses_what_is_not_whole_or_too_small(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
         monkeypatch.setenv("COUNT", value)
-        with pytest.raises(ImproperlyConfigured, match="COUNT=.*at least 10"):
+        with pytest.raises(ImproperlyConfigured, match=r"COUNT=.*at least 10"):
             env.integer("COUNT", 30, minimum=10)
 
     @pytest.mark.parametrize("value", ["nan", "-0.5", "soon"])
@@ -78,9 +78,7 @@ class TestDatabase:
 
 
 class TestSecretKey:
-    def test_is_generated_once_into_the_data_directory(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_is_generated_once_into_the_data_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("SECRET_KEY", raising=False)
         first = env.secret_key(tmp_path / "var", embedded=True)
         assert len(first) >= 50

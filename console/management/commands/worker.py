@@ -18,12 +18,13 @@ class Command(BaseCommand):
     def handle(self, *, concurrency: int, pool: str, queues: str | None, **_: Any) -> None:
         # SIGTERM then lets running handlers finish for worker_soft_shutdown_timeout, and no longer.
         os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-        from console import celery
+        from console.celery import app
+        from messaging import wakeups
 
-        celery.app.worker_main(
+        app.worker_main(
             [
                 *("worker", "--pool", pool, "--concurrency", str(concurrency)),
-                *("--queues", queues or ",".join(celery.queues())),
+                *("--queues", queues or ",".join(wakeups.queue_names())),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"),
             ]
         )
