@@ -52,7 +52,7 @@ class TestPlaceOrder:
         assert state_of(order_id) == "placed"
         message = Message.objects.get(type="ecommerce.OrderPlaced")
         assert message.key == str(order_id)
-        assert json.loads(message.body)["order_id"] == str(order_id)
+        assert json.loads(bytes(message.body))["order_id"] == str(order_id)
 
     def test_takes_the_same_order_once(self) -> None:
         post(draft())

@@ -76,7 +76,8 @@ class Command(BaseCommand):
             with _opened(options["file"]) as opened:
                 self._read(opened, tally, options["format"], options["source"])
         except (OSError, EOFError, zlib.error) as error:
-            self._report(tally, as_json=options["json"])
+            if tally.last_line:
+                self._report(tally, as_json=options["json"])
             raise CommandError(f"Cannot read {options['file']}: {error}.", returncode=UNREADABLE) from error
         except DatabaseError as error:
             self._report(tally, as_json=options["json"])
