@@ -11,10 +11,11 @@ class ConsoleConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from console import celery  # noqa: F401  shared tasks find their app
+        from console import celery, telemetry  # noqa: F401  shared tasks find their app
         from console.live import hints, signing_out
         from console.roles import make_groups
 
+        telemetry.start()
         hints.connect()
         signing_out.connect()
         post_migrate.connect(make_groups, sender=apps.get_app_config("messaging"), dispatch_uid="console.roles")

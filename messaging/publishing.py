@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from opentelemetry.trace import SpanKind
 
 from messaging import clock, tracing
 from messaging.context import current_correlation, current_scope, transaction_depth
@@ -58,14 +59,17 @@ def publish_many(
     occurred_at: datetime | None = None,
 ) -> list[UUID]:
     """Publish several events with one statement; see ``publish``."""
-    envelopes = [
-        wrap(
-            message, key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
-            occurred_at=occurred_at,
-        )
-        for message in messages
-    ]  # fmt: skip
-    store_envelopes(envelopes)
+    with tracing.span("publish", kind=SpanKind.PRODUCER, messaging__system="signalbox") as current:
+        envelopes = [
+            wrap(
+                message, key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
+                occurred_at=occurred_at,
+            )
+            for message in messages
+        ]  # fmt: skip
+        if current is not None:
+            tracing.name_after(current, "publish", envelopes)
+        store_envelopes(envelopes)
     return [envelope.id for envelope in envelopes]
 
 

@@ -13,6 +13,7 @@ from django.db.utils import DatabaseError, InterfaceError
 
 from messaging import rescue, signals, tracing
 from messaging.database import store
+from messaging.database.store import Relayed
 from messaging.database.waiting import Hints, open_hints
 from messaging.delivery.presence import Presence
 from messaging.errors import TransportUnavailable
@@ -34,7 +35,6 @@ class Relay:
         self._presence = Presence("relay")
         self._look_at = 0.0
         self._rescue_at = 0.0
-        self._unsent: dict[str, int] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Relay until ``stop`` is set; survive a database or broker that goes away and comes back."""
@@ -71,7 +71,7 @@ class Relay:
 
     def step(self) -> int:
         """Relay one batch, look for forgotten work when it is time to, wake whom that concerns; return rows taken."""
-        relayed = store().relay(options().relay_batch)
+        relayed = self._fan_out()
         work = dict(relayed.deliveries)
         now = time.monotonic()
         if now >= self._rescue_at:
@@ -87,10 +87,17 @@ class Relay:
             signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
         return relayed.taken
 
+    def _fan_out(self) -> Relayed:
+        if not tracing.is_on():
+            return store().relay(options().relay_batch)
+        with tracing.span("relay", signalbox__batch=options().relay_batch) as current:
+            relayed = store().relay(options().relay_batch)
+            current.set_attribute("messaging.batch.message_count", relayed.taken)
+        return relayed
+
     def _wake(self, work: dict[str, int]) -> None:
         try:
-            with tracing.span("wake consumers", signalbox__consumers=len(work)) if work else suppress():
-                wake(work)
+            wake(work)
         except TransportUnavailable as error:
             log.warning("%s", error)  # the next look finds the same work again
 

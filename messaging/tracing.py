@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,9 @@ from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from messaging.context import current_scope, use_correlation
+from messaging.envelope import Envelope
 
-__all__ = ["child_traceparent", "is_on", "new_traceparent", "parse", "span", "use_correlation"]
+__all__ = ["child_traceparent", "is_on", "name_after", "new_traceparent", "parse", "span", "use_correlation"]
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACEPARENT = re.compile(r"\A00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -69,6 +70,18 @@ def span(
         name, context=context, kind=kind, attributes=named, links=[_link(value) for value in links or ()]
     ) as current:
         yield current
+
+
+def name_after(current: Any, verb: str, envelopes: Sequence[Envelope]) -> None:
+    """Name a span after the messages it concerns, as the messaging conventions ask."""
+    types = sorted({envelope.type for envelope in envelopes})
+    current.update_name(f"{verb} {types[0]}" if len(types) == 1 else f"{verb} {len(envelopes)} messages")
+    current.set_attribute("messaging.operation.type", verb)
+    current.set_attribute("messaging.batch.message_count", len(envelopes))
+    if len(envelopes) == 1:
+        current.set_attribute("messaging.destination.name", envelopes[0].type)
+        current.set_attribute("messaging.message.id", str(envelopes[0].id))
+        current.set_attribute("messaging.message.conversation_id", envelopes[0].correlation_id)
 
 
 def _link(traceparent: str) -> Link:

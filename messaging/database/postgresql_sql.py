@@ -87,15 +87,17 @@ WHERE d.message_id = due.message_id AND d.consumer = due.consumer AND d.run = du
 CLAIM = _CLAIM.format(alone="NOT is_alone")
 CLAIM_ALONE = _CLAIM.format(alone="is_alone")
 
+# A chunk that meets another one's rows gives up soon and halves, instead of waiting for the deadlock detector.
 _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
     m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, clock_timestamp()
-FROM messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
+FROM (SELECT set_config('lock_timeout', '{timeout}', true)) AS patience,
+    messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %s {only}
 ORDER BY d.message_id
 FOR UPDATE OF d"""
-LOCK = _LOCK.format(only="")
-LOCK_ONE = _LOCK.format(only="AND d.message_id = %s")
+LOCK = _LOCK.format(only="", timeout="150ms")
+LOCK_ONE = _LOCK.format(only="AND d.message_id = %s", timeout="10s")
 
 SETTLE = """
 WITH gone AS (

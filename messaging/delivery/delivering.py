@@ -49,6 +49,11 @@ def deliver_claim(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
         DatabaseError, InterfaceError: the connection was lost; no outcome is known, nothing was half done.
         StaleClaim, Contended: deliveries are left under the token; the caller gives them back.
     """
+    with tracing.span(f"deliver {consumer.name}", messaging__system="signalbox"):
+        _deliver_by_guarantee(consumer, token, sizer)
+
+
+def _deliver_by_guarantee(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
     if consumer.guarantee == "exactly_once":
         _deliver_chunk(consumer, token, None, sizer)
     else:
@@ -97,8 +102,7 @@ def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], size
         if execution.error is not None:
             raise _Conflict if _is_conflict(execution.error) else _ChunkFailed
         executions.append(execution)
-    with tracing.span(f"settle {consumer.name}", signalbox__chunk=len(executions)):
-        settling.settle_done(token, executions)
+    settling.settle_done(token, executions)
 
 
 def _halve(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:

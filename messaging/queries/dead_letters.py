@@ -140,10 +140,21 @@ def dead_letter_ids(where: DeadLetterFilter, *, limit: int) -> list[UUID]:
     return list(_matching(where).order_by("-id").values_list("id", flat=True)[:limit])
 
 
+def count_newer_dead_letters(where: DeadLetterFilter, *, than: UUID) -> CappedCount:
+    """How many arrived after ``than``: the "+2 new" pill of a group."""
+    return capped_count(_matching(where).filter(id__gt=than))
+
+
 def states_of(ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
     """Return (state, resolved_by) of these dead letters; one that does not exist is missing."""
     rows = DeadLetter.objects.filter(id__in=ids).values_list("id", "state", "resolved_by")
     return {id: (state, resolved_by) for id, state, resolved_by in rows}
+
+
+def consumers_of(ids: Sequence[UUID]) -> list[str]:
+    """Return the consumers whose deliveries these are, sorted."""
+    rows = DeadLetter.objects.filter(id__in=ids).order_by("consumer")
+    return list(rows.values_list("consumer", flat=True).distinct())
 
 
 def progress_of(ids: Sequence[UUID]) -> Progress:

@@ -175,6 +175,13 @@ def _floor(moment: datetime, step: int) -> datetime:
     return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
 
 
+def published_per_minute(*, minutes: int = 60) -> tuple[int, ...]:
+    """Messages that left the outbox per minute, oldest first, the running minute last."""
+    starts = rates.minutes_until(clock.now(), count=minutes)
+    counts = rates.published(since=starts[0])
+    return tuple(counts.get(start, 0) for start in starts)
+
+
 def totals() -> list[TotalRow]:
     """Outcomes since the beginning, deltas that are not folded yet included."""
     columns = ("consumer", "outcome", "count", "duration_us", "critical_us", "buckets")

@@ -22,6 +22,8 @@ _Outcome = Attempt.Outcome
 HANDLED = (_Outcome.HANDLED, _Outcome.IGNORED)
 FAILED = (_Outcome.RETRIED, _Outcome.DEAD_LETTERED, _Outcome.CRASHED, _Outcome.DROPPED)
 WILL_RETRY = (_Outcome.RETRIED, _Outcome.CRASHED)
+PUBLISHED = "published"
+"""Outcome of the rows without a consumer: what the relay fanned out."""
 ATTEMPTED = (*HANDLED, *FAILED, _Outcome.POSTPONED)
 
 
@@ -63,10 +65,19 @@ def tallies(*, since: datetime, consumer: str = "") -> list[Tally]:
     """Count attempt outcomes per consumer and minute from ``since`` on, in one statement."""
     sql = f"""
         SELECT consumer, minute, outcome, SUM(count)
-        FROM ({_both("consumer, minute, outcome, count", consumer)}) AS recorded
+        FROM ({_both("consumer, minute, outcome, count", _match(consumer))}) AS recorded
         GROUP BY consumer, minute, outcome"""
     rows = _fetch(sql, [*_bounds(since, consumer), *_bounds(since, consumer)])
     return [Tally(name, _moment(minute), outcome, int(count)) for name, minute, outcome, count in rows]
+
+
+def published(*, since: datetime) -> dict[datetime, int]:
+    """Count the messages that the relay fanned out per minute from ``since`` on."""
+    sql = f"""
+        SELECT minute, SUM(count) FROM ({_both("minute, count", "=", "AND outcome = %s")}) AS recorded
+        GROUP BY minute"""
+    values = [*_bounds(since, ""), PUBLISHED]
+    return {_moment(minute): int(count) for minute, count in _fetch(sql, [*values, *values])}
 
 
 def histograms(*, since: datetime, by: str, consumer: str = "") -> dict[Any, dict[str, int]]:
@@ -76,7 +87,7 @@ def histograms(*, since: datetime, by: str, consumer: str = "") -> dict[Any, dic
     each = "jsonb_each_text" if connection.vendor == "postgresql" else "json_each"
     sql = f"""
         SELECT {by}, bucket.key, SUM(CAST(bucket.value AS bigint))
-        FROM ({_both(f"{by}, buckets", consumer, "AND outcome IN (%s, %s)")}) AS recorded
+        FROM ({_both(f"{by}, buckets", _match(consumer), "AND outcome IN (%s, %s)")}) AS recorded
         CROSS JOIN {each}(recorded.buckets) AS bucket
         GROUP BY {by}, bucket.key"""
     values = [*_bounds(since, consumer), *map(str, HANDLED)]
@@ -86,9 +97,14 @@ def histograms(*, since: datetime, by: str, consumer: str = "") -> dict[Any, dic
     return sums
 
 
-def _both(columns: str, consumer: str, extra: str = "") -> str:
-    """Return the SELECT over folded roll-ups and unfolded deltas; the empty consumer ("published") is no consumer."""
-    where = f"WHERE minute >= %s AND consumer {'=' if consumer else '<>'} %s {extra}"
+def _match(consumer: str) -> str:
+    """Return the operator that finds one consumer, or all: the empty name ("published") is no consumer."""
+    return "=" if consumer else "<>"
+
+
+def _both(columns: str, match: str, extra: str = "") -> str:
+    """Return the SELECT over folded roll-ups and unfolded deltas."""
+    where = f"WHERE minute >= %s AND consumer {match} %s {extra}"
     tables = (model._meta.db_table for model in (Rollup, RollupDelta))
     return " UNION ALL ".join(f"SELECT {columns} FROM {table} {where}" for table in tables)
 
