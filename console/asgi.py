@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 from django.core.asgi import get_asgi_application
+
+# WhiteNoise answers with a file in blocks, which Django reads to its end before sending: right for files of this size.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 _http = get_asgi_application()  # loads the apps, which the imports below need

@@ -203,7 +203,7 @@ def current(context: Context, name: str) -> SafeString:
 def role(user: Any) -> str:
     """Name the role of a signed-in person."""
     if user.is_superuser:
-        return "administrator"
+        return "admin"
     return "operator" if user.has_perm("messaging.operate") else "viewer"
 
 

@@ -19,9 +19,11 @@ document.addEventListener("click", (event) => {
   }
 });
 // A dialog that a partial brings along opens by itself: <dialog data-open>.
-document.addEventListener("htmx:afterSettle", () => {
+function openBrought() {
   for (const dialog of document.querySelectorAll("dialog[data-open]:not([open])")) {
     dialog.removeAttribute("data-open");
     dialog.showModal();
   }
-});
+}
+document.addEventListener("htmx:afterSettle", openBrought);
+openBrought();

@@ -33,6 +33,10 @@ export const clock = (moment) => parts(moment).clock;
 
 function absolute(element, moment, form) {
   const { day, clock: time, ms } = parts(moment);
+  if (form === "minute") {
+    element.textContent = time.slice(0, 5);
+    return;
+  }
   const isToday = day === parts(new Date()).day;
   const text = form === "full" || !isToday ? `${day} ${time}` : time;
   const quiet = document.createElement("span");

@@ -73,7 +73,7 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def time_tag(moment: datetime | None, form: str, now: datetime) -> SafeString:
-    """Return a <time> element; ``form`` is "ago", "age", "clock" or "full". Its title is absolute, UTC, to the ms."""
+    """Return a <time> element; ``form`` is "ago", "age", "clock", "minute" or "full". Its title is absolute, UTC, to the ms."""
     if moment is None:
         return format_html('<span class="quiet">{}</span>', EMPTY)
     utc = moment.astimezone(UTC)
@@ -85,6 +85,8 @@ def time_tag(moment: datetime | None, form: str, now: datetime) -> SafeString:
         text = format_html('{}<span class="quiet">{}</span>', shown, ms)
     elif form == "full":
         text = format_html('{} {}<span class="quiet">{}</span>', day, clock, ms)
+    elif form == "minute":
+        text = clock[:5]
     elif form == "age":
         text = span(max(0, int((now - moment).total_seconds())))
     else:

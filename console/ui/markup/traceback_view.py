@@ -87,18 +87,18 @@ def parse(text: str) -> list[Block]:
     return [block for block in blocks if block.frames or block.error]
 
 
-def _own(frame: Frame, *, is_open: bool) -> SafeString:
+def _own(frame: Frame, *, is_last: bool) -> SafeString:
     code = format_html_join(
         "",
         '<li data-n="{}"{}><span>{}</span></li>',
         (
-            (frame.line if not at else "", SafeString(' class="is-hot"'), visible(shorten(row, 400)))
+            (frame.line if not at else "", SafeString(' class="is-hot"') if is_last else "", visible(shorten(row, 400)))
             for at, row in enumerate(frame.code)
         ),
     )
     return format_html(
         '<details class="tb-frame is-own"{}><summary>{}<b>{}:{}</b> in <b>{}</b></summary>{}</details>',
-        SafeString(" open") if is_open else "",
+        SafeString(" open") if is_last else "",
         icon("right", "turn"),
         visible(frame.file),
         frame.line,
@@ -132,7 +132,7 @@ def _frames(frames: list[Frame]) -> SafeString:
     for is_own, group in groupby(enumerate(frames), key=lambda pair: pair[1].is_own):
         members = list(group)
         if is_own:
-            parts.extend(_own(frame, is_open=index == own[-1]) for index, frame in members)
+            parts.extend(_own(frame, is_last=index == own[-1]) for index, frame in members)
         else:
             parts.append(_library([frame for _, frame in members]))
     return format_html_join("", "{}", ((part,) for part in parts))
