@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
 from console.api import idempotency, payloads
 from console.api.authentication import Bearer, actor_of
@@ -63,7 +63,7 @@ def replay(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, p
         reason=payload.reason,
         request_id=idempotency.request_id(request, response),
     )
-    return done(dead_letter_id, result, status="replaying", kind=_KIND, find=queries.get_dead_letter)
+    return Status(202, done(dead_letter_id, result, status="replaying", kind=_KIND, find=queries.get_dead_letter))
 
 
 @router.post(
@@ -102,4 +102,4 @@ def resubmit(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID,
         headers=payload.headers,
         request_id=idempotency.request_id(request, response),
     )
-    return {"id": dead_letter_id, "status": "resubmitting", "message_id": result.message_id}
+    return Status(202, {"id": dead_letter_id, "status": "resubmitting", "message_id": result.message_id})

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
 from console.api import bodies, idempotency, payloads
 from console.api.authentication import Bearer, actor_of
@@ -49,19 +49,19 @@ def publish(request: HttpRequest, response: HttpResponse) -> Any:
     """Publish a message: checked against its contract, stored, answered with its id. Refused means nothing stored."""
     key = idempotency.key_of(request)
     if key is None:
-        return _accept(request)
+        return Status(202, _accept(request))
     asked = hashlib.sha256(f"POST {request.path} {request.content_type}\n".encode() + request.body).hexdigest()
     sender = requests.asker(actor_of(request))
     with transaction.atomic():
         answer = requests.once(actor_name=sender, request_id=key, fingerprint=asked, act=lambda: _accept(request))
     if answer.is_replayed:
         response[idempotency.REPLAYED] = "true"
-    return answer.value
+    return Status(202, answer.value)
 
 
 def _accept(request: HttpRequest) -> dict[str, Any]:
     received = ingest.ingest(
-        request.body, content_type=request.content_type or "", source=actor_of(request).name, strict=True
+        request.body, content_type=request.content_type or bodies.JSON, source=actor_of(request).name, strict=True
     )
     return {"id": received.message_id, "status": received.outcome}
 

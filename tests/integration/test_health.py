@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from messaging import clock
+from messaging.models import RollupDelta, Total, Worker
+from tests import rows
+from tests.api import Api
+
+pytestmark = pytest.mark.django_db
+
+
+def relay(*, silent_for: float = 0.0) -> Worker:
+    now = clock.now()
+    return Worker.objects.create(
+        role="relay", name="relay-1", host="h", pid=1, started_at=now, heartbeat_at=now - timedelta(seconds=silent_for)
+    )
+
+
+def readiness() -> tuple[int, list[str]]:
+    response = Client().get("/readyz")
+    return response.status_code, json.loads(response.content)["reasons"]
+
+
+def scrape(api: Api) -> dict[str, dict[tuple[str, ...], float]]:
+    """Return the samples by name, each by its label values."""
+    response = api.client.get("/metrics", headers=api.headers)
+    assert response.status_code == 200, response.content
+    samples: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(response.content.decode()):
+        for sample in family.samples:
+            samples.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return samples
+
+
+class TestHealthz:
+    def test_asks_no_database(self, django_assert_num_queries: Any) -> None:
+        with django_assert_num_queries(0):
+            assert Client().get("/healthz").status_code == 200
+
+
+class TestReadyz:
+    def test_is_ready_with_a_relay(self) -> None:
+        relay()
+        assert readiness() == (200, [])
+
+    def test_names_a_silent_relay(self) -> None:
+        relay(silent_for=3600)
+        status, reasons = readiness()
+        assert status == 503
+        assert "No relay is alive" in reasons[0]
+
+    def test_names_an_outbox_that_lags(self) -> None:
+        relay()
+        rows.outbox(rows.message(age=300))
+        status, reasons = readiness()
+        assert status == 503
+        assert "The outbox is 30" in reasons[0]
+
+    def test_names_a_broker_that_does_not_answer_without_its_password(self, settings: Any) -> None:
+        from celery import current_app
+
+        relay()
+        before = current_app.conf.broker_url
+        current_app.conf.broker_url = current_app.conf.broker_write_url = "redis://:hunter2@127.0.0.1:1/0"
+        try:
+            response = Client().get("/readyz")
+        finally:
+            current_app.conf.broker_url = current_app.conf.broker_write_url = before
+        assert response.status_code == 503
+        assert "broker does not answer" in response.content.decode()
+        assert "hunter2" not in response.content.decode()
+
+
+class TestMetrics:
+    def test_are_for_tokens_that_may_read(self) -> None:
+        assert Client().get("/metrics").status_code == 401
+        assert Api("publish").client.get("/metrics", headers=Api("publish").headers).status_code == 403
+        assert scrape(Api("read"))
+
+    def test_are_public_where_the_deployment_says_so(self, settings: Any) -> None:
+        settings.METRICS_PUBLIC = True
+        assert Client().get("/metrics").status_code == 200
+
+    def test_count_what_is_folded_and_what_is_not(self) -> None:
+        values: dict[str, Any] = {
+            "consumer": rows.CHARGE, "outcome": "handled", "duration_us": 2_000_000, "critical_us": 3_000_000,
+        }  # fmt: skip
+        Total.objects.create(count=5, buckets={"50": 4, "inf": 1}, **values)
+        RollupDelta.objects.create(minute=clock.now(), count=2, buckets={"20": 2}, **values)
+        samples = scrape(Api("read"))
+        assert samples["signalbox_attempts_total"] == {(rows.CHARGE, "handled"): 7.0}
+        assert samples["signalbox_handler_seconds_total"] == {(rows.CHARGE,): 4.0}
+        assert samples["signalbox_critical_time_seconds_bucket"] == {
+            (rows.CHARGE, "0.02"): 2.0, (rows.CHARGE, "0.05"): 6.0, (rows.CHARGE, "+Inf"): 7.0,
+        }  # fmt: skip
+        assert samples["signalbox_critical_time_seconds_count"] == {(rows.CHARGE,): 7.0}
+        assert samples["signalbox_critical_time_seconds_sum"] == {(rows.CHARGE,): 6.0}
+
+    def test_show_the_backlog_of_a_paused_consumer(self) -> None:
+        rows.consumer(rows.CHARGE, paused_at=clock.now(), paused_by="ana")
+        order = rows.message(age=120)
+        rows.delivery(order, rows.CHARGE)
+        rows.outbox(rows.message(age=30))
+        rows.dead_letter(order, rows.RESERVE)
+        rows.quarantined()
+        samples = scrape(Api("read"))
+        assert samples["signalbox_consumer_backlog"][rows.CHARGE,] == 1
+        assert samples["signalbox_consumer_paused"][rows.CHARGE,] == 1
+        assert 119 < samples["signalbox_consumer_oldest_age_seconds"][rows.CHARGE,] < 130
+        assert samples["signalbox_outbox_rows"][()] == 1
+        assert 29 < samples["signalbox_outbox_lag_seconds"][()] < 40
+        assert samples["signalbox_dead_letters"][()] == 1
+        assert samples["signalbox_quarantined"][()] == 1
+
+    def test_bound_their_series(self) -> None:
+        Total.objects.bulk_create(
+            Total(consumer=f"c{n:04}", outcome="handled", count=1, duration_us=0, critical_us=0, buckets={"1": 1})
+            for n in range(600)
+        )
+        attempts = scrape(Api("read"))["signalbox_attempts_total"]
+        assert len(attempts) == 501
+        assert attempts["other", "handled"] == 100
+
+    def test_cost_few_queries_however_many_consumers(self, django_assert_max_num_queries: Any) -> None:
+        for number in range(30):
+            rows.consumer(f"shop.c{number}")
+        api = Api("read")
+        with django_assert_max_num_queries(12):
+            scrape(api)
