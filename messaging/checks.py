@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
 
 from messaging.consumers import all_consumers
 from messaging.contracts.registry import known
@@ -13,11 +14,15 @@ from messaging.errors import ConfigurationError
 from messaging.settings import options
 
 _LAST_WORD = re.compile(r"[A-Z][a-z0-9]*\Z")
-_IRREGULAR = frozenset(
-    "Begun Born Bought Broken Brought Built Caught Chosen Cut Done Drawn Fallen Felt Found Frozen Given Gone Grown Held"
-    " Hidden Hit Kept Known Laid Left Lent Lost Made Met Paid Put Read Run Seen Sent Set Shown Shut Sold Spent Split"
-    " Started Stolen Swept Taken Taught Told Thrown Understood Won Withdrawn Written".split()
-)
+# fmt: off
+_IRREGULAR = frozenset({
+    "Begun", "Born", "Bought", "Broken", "Brought", "Built", "Caught", "Chosen", "Cut", "Done", "Drawn", "Fallen",
+    "Felt", "Found", "Frozen", "Given", "Gone", "Grown", "Held", "Hidden", "Hit", "Kept", "Known", "Laid", "Left",
+    "Lent", "Lost", "Made", "Met", "Paid", "Put", "Read", "Run", "Seen", "Sent", "Set", "Shown", "Shut", "Sold",
+    "Spent", "Split", "Started", "Stolen", "Swept", "Taken", "Taught", "Told", "Thrown", "Understood", "Won",
+    "Withdrawn", "Written",
+})
+# fmt: on
 
 
 @register("messaging")
@@ -32,7 +37,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 @register("messaging")
 def check_event_names(**_: Any) -> list[CheckMessage]:
     return [
-        Warning(
+        checks.Warning(
             f"Event {contract.name} is not named in the past tense.",
             hint="An event is a fact: OrderPlaced, PaymentDeclined. A request is a Command.",
             id="messaging.W001",
@@ -62,4 +67,4 @@ def check_command_handlers(**_: Any) -> list[CheckMessage]:
 def is_past_tense(name: str) -> bool:
     """Say whether the last word of a CamelCase name is in the past tense."""
     match = _LAST_WORD.search(name)
-    return bool(match) and (match.group().endswith("ed") or match.group() in _IRREGULAR)
+    return match is not None and (match.group().endswith("ed") or match.group() in _IRREGULAR)

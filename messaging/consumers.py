@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -64,7 +63,8 @@ def consumer(
     Raises:
         ConfigurationError: no contract, a wrong guarantee, or a name that is taken.
     """
-    if not models or not all(inspect.isclass(m) and issubclass(m, MessageModel) for m in models):
+    given: tuple[object, ...] = models
+    if not models or not all(isinstance(model, type) and issubclass(model, MessageModel) for model in given):
         raise ConfigurationError("@consumer(...) needs the event or command classes it handles.")
     if guarantee not in GUARANTEES:
         raise ConfigurationError(f"guarantee={guarantee!r} is none of {', '.join(GUARANTEES)}.")

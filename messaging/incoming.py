@@ -16,6 +16,7 @@ from messaging.errors import ContractError, Undecodable
 from messaging.settings import options
 
 OWN, CLOUDEVENTS = "application/json", "application/cloudevents+json"
+_JSON_TYPE = r"^application/(?:[a-z0-9.+-]+\+)?json(?:\s*;.*)?$"
 _VERSION_IN_TYPE = re.compile(r"\A(?P<name>.+)\.v(?P<version>[1-9][0-9]{0,8})\Z")
 Form = TypeVar("Form", bound=BaseModel)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -94,7 +95,7 @@ class CloudEvent(BaseModel):
     source: Text
     type: Text
     data: dict[str, Any]
-    datacontenttype: Annotated[str, Field(pattern=r"^application/(?:[a-z0-9.+-]+\+)?json(?:\s*;.*)?$")] = "application/json"
+    datacontenttype: Annotated[str, Field(pattern=_JSON_TYPE)] = OWN
     dataschema: Text | None = None
     subject: Text | None = None
     time: Moment | None = None
@@ -148,7 +149,7 @@ def _cloud_event(document: dict[str, Any]) -> Incoming:
 def _header(name: str, value: Any) -> str:
     """CloudEvents extensions are lower-case names with simple values."""
     if not re.fullmatch(r"[a-z0-9]{1,64}", name):
-        raise ContractError(f"{name!r} is not an attribute name: CloudEvents allows a-z and 0-9 only.", field=name[:100])
+        raise ContractError(f"{name[:100]!r} is no attribute name: CloudEvents allows a-z and 0-9.", field=name[:100])
     if not isinstance(value, str | int | bool) or len(str(value)) > 2000:
         raise ContractError(f"{name} must be text, a whole number or a truth value.", field=name)
     return str(value)

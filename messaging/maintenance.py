@@ -89,7 +89,7 @@ def _drop_partitions(table: str, keep_from: datetime) -> int:
         cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [table])
         for (name,) in cursor.fetchall():
             day = name.rsplit("_", 1)[-1]
-            if day.isdecimal() and datetime.strptime(day, "%Y%m%d").date() < keep_from.date():
+            if day.isdecimal() and day < f"{keep_from:%Y%m%d}":
                 cursor.execute(f"DROP TABLE {name}")
                 dropped += 1
     return dropped

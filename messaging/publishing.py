@@ -133,7 +133,8 @@ def encode(message: MessageModel) -> bytes:
     if b"\\u0000" in body and "\x00" in str(message):
         raise ContractError(f"{message.contract_name} holds a NUL character, which cannot be stored as text.")
     if len(body) > options().max_body_bytes:
-        raise ContractError(f"{message.contract_name} is {len(body)} bytes; at most {options().max_body_bytes} are allowed.")
+        limit = options().max_body_bytes
+        raise ContractError(f"{message.contract_name} is {len(body):,} bytes; at most {limit:,} are allowed.")
     return body
 
 

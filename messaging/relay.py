@@ -13,7 +13,7 @@ from django.db.utils import DatabaseError, InterfaceError
 
 from messaging import rescue, signals, tracing
 from messaging.database import store
-from messaging.database.store import Relayed
+from messaging.database.statements import Relayed
 from messaging.database.waiting import Hints, open_hints
 from messaging.delivery.presence import Presence
 from messaging.errors import TransportUnavailable

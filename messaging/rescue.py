@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from messaging.database import store
-from messaging.database.store import Claimed
+from messaging.database.statements import Claimed
 from messaging.delivery import failure, settling
 from messaging.delivery.execution import Execution
 from messaging.models import Attempt, Delivery, Message, Worker

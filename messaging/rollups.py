@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
-from messaging.database.store import Delta
+from messaging.database.statements import Delta
 from messaging.models import Rollup, RollupDelta, Total
 
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000, 300000)

@@ -33,7 +33,7 @@ def parse(value: str) -> str | None:
 
 
 def child_traceparent() -> str:
-    """Return the traceparent a message published here carries: the current span, the message being handled, or a new trace."""
+    """Return the traceparent of a message published here: of the current span, the message handled, or a new trace."""
     carrier: dict[str, str] = {}
     if is_on():
         _PROPAGATOR.inject(carrier)
@@ -60,7 +60,7 @@ def span(
     links: list[str] | None = None,
     **attributes: Any,
 ) -> Iterator[Any]:
-    """Run the block inside a span. ``parent`` and ``links`` are traceparents; dots in attribute names are written "__"."""
+    """Run the block inside a span; ``parent`` and ``links`` are traceparents, "__" in attribute names means a dot."""
     if not is_on():
         yield None
         return

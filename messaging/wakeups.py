@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from celery import current_app
-from kombu import Connection, Queue
+from kombu.connection import Connection
+from kombu.entity import Queue
 from kombu.exceptions import KombuError, OperationalError
 
 from messaging.consumers import all_consumers
@@ -36,7 +38,7 @@ def wake(work: dict[str, int]) -> None:
     if not work:
         return
     try:
-        with current_app.connection_for_write() if current_app.pool is None else current_app.pool.acquire() as connection:
+        with current_app.pool.acquire() as connection:
             for consumer, deliveries in work.items():
                 _wake_one(connection, consumer, deliveries)
     except (KombuError, OperationalError, OSError) as error:
@@ -47,13 +49,13 @@ def _wake_one(connection: Connection, consumer: str, deliveries: int) -> None:
     queue = queue_of(consumer)
     wanted = min(options().wakeups_per_consumer, -(-deliveries // options().chunk_limit))
     for _ in range(wanted - waiting(connection, queue)):
-        current_app.send_task(TASK, args=(consumer,), queue=queue, connection=connection, retry=False, ignore_result=True)
+        current_app.send_task(TASK, (consumer,), queue=queue, connection=connection, retry=False, ignore_result=True)
 
 
 def waiting(connection: Connection, queue: str) -> int:
     """Return how many wake-ups wait in a queue, as far as the broker says."""
-    channel = connection.default_channel
-    declared = Queue(queue, durable=True).bind(channel).queue_declare(passive=False)
+    named: Any = Queue
+    declared = named(queue, durable=True).bind(connection.default_channel).queue_declare(passive=False)
     return int(declared.message_count)
 
 

@@ -49,8 +49,8 @@ def unmask(edited: Any, original: Any) -> Any:
         source = original if isinstance(original, dict) else {}
         return {key: unmask(value, source.get(key)) for key, value in edited.items()}
     if isinstance(edited, list):
-        source = original if isinstance(original, list) else []
-        return [unmask(value, source[n] if n < len(source) else None) for n, value in enumerate(edited)]
+        items = original if isinstance(original, list) else []
+        return [unmask(value, items[n] if n < len(items) else None) for n, value in enumerate(edited)]
     return edited
 
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from django.db import connection
 
-from messaging.database.store import Store
+from messaging.database.statements import Store
 
 
 def store() -> Store:

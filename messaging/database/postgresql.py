@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import psycopg
 from django.db import connection
 
 from messaging.database import postgresql_sql as sql
-from messaging.database.store import AttemptRow, Claimed, Delta, Relayed, Store
+from messaging.database.statements import AttemptRow, Claimed, Delta, Relayed, Store
 from messaging.envelope import Envelope
 
 HINT_CHANNEL = "signalbox_relay"
@@ -35,7 +35,8 @@ class PostgresStore(Store):
 
     def direct(self, envelope: Envelope) -> None:
         with _cursor() as cursor:
-            cursor.execute(sql.DIRECT, (envelope.id, envelope.type, envelope.key, envelope.position, *_routing(envelope)))
+            subject = (envelope.id, envelope.type, envelope.key, envelope.position)
+            cursor.execute(sql.DIRECT, (*subject, *_routing(envelope)))
 
     def relay(self, limit: int) -> Relayed:
         with _cursor() as cursor:
@@ -94,8 +95,8 @@ class PostgresStore(Store):
 
     def now(self) -> datetime:
         with _cursor() as cursor:
-            row = cursor.execute("SELECT clock_timestamp()").fetchone()
-            return row[0] if row else datetime.min
+            (moment,) = cursor.execute("SELECT clock_timestamp()").fetchall()[0]
+            return cast(datetime, moment)
 
 
 def session_name(worker: UUID) -> str:
@@ -129,7 +130,8 @@ def _attempt(row: AttemptRow) -> tuple[Any, ...]:
     error = row.error
     return (
         row.id, row.message_id, row.consumer, row.run, row.number, row.outcome, row.started_at, row.duration_us,
-        row.worker, error.type if error else None, error.message if error else None, error.fingerprint if error else None,
+        row.worker, error.type if error else None, error.message if error else None,
+        error.fingerprint if error else None,
     )  # fmt: skip
 
 

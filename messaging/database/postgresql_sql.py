@@ -58,7 +58,8 @@ WITH taken AS (
 ), made AS (
     INSERT INTO messaging_delivery (message_id, consumer, run, key, position, created_at, available_at, failures,
         crashes, is_alone, resolves)
-    SELECT message_id, receiver, run, key, position, created_at, statement_timestamp(), 0, 0, false, resolves FROM routed
+    SELECT message_id, receiver, run, key, position, created_at, statement_timestamp(), 0, 0, false, resolves
+    FROM routed
     ON CONFLICT DO NOTHING
     RETURNING consumer
 ), counted AS (
@@ -109,7 +110,8 @@ WITH gone AS (
         %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[])
 ), counted AS (
     INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
-    SELECT date_trunc('minute', statement_timestamp()), consumer, outcome, count, duration_us, critical_us, buckets::jsonb
+    SELECT date_trunc('minute', statement_timestamp()), consumer, outcome, count, duration_us, critical_us,
+        buckets::jsonb
     FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
         AS d (consumer, outcome, count, duration_us, critical_us, buckets)
 )
@@ -132,4 +134,5 @@ FROM set_config('synchronous_commit', 'off', true) AS losing_a_beat_is_harmless
 WHERE id = %s"""
 
 END_SESSIONS = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ANY (%s::text[]) AND pid <> pg_backend_pid()"""
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = ANY (%s::text[]) AND pid <> pg_backend_pid()"""

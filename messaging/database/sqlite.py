@@ -14,7 +14,7 @@ from messaging import clock
 from messaging.database import hint
 from messaging.database import sqlite_sql as sql
 from messaging.database.connections import retention, text_time
-from messaging.database.store import AttemptRow, Claimed, Delta, Relayed, Store
+from messaging.database.statements import AttemptRow, Claimed, Delta, Relayed, Store
 from messaging.envelope import Envelope
 
 __all__ = ["SqliteStore", "retention"]
@@ -51,13 +51,13 @@ class SqliteStore(Store):
         return Relayed(taken=taken, deliveries=deliveries)
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
-        parameters = {
+        parameters: dict[str, str | int] = {
             "token": token.hex, "worker": worker.hex, "consumer": consumer, "alone": alone, "limit": limit,
             "now": text_time(clock.now()),
         }  # fmt: skip
         with connection.cursor() as cursor:
             cursor.execute(sql.CLAIM, parameters)
-            return max(cursor.rowcount, 0)
+            return _rows(cursor)
 
     def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:
         now = clock.now()
@@ -72,7 +72,7 @@ class SqliteStore(Store):
                 f"DELETE FROM messaging_delivery WHERE claim_token = %s AND message_id IN ({marks})",
                 [token.hex, *(row.message_id.hex for row in rows)],
             )
-            gone = cursor.rowcount
+            gone = _rows(cursor)
             cursor.executemany(sql.INSERT_ATTEMPT, [_attempt(row) for row in rows])
             minute = text_time(_minute(clock.now()))
             cursor.executemany(sql.INSERT_DELTA, [(minute, *_delta(delta)) for delta in deltas])
@@ -81,7 +81,7 @@ class SqliteStore(Store):
     def release(self, token: UUID) -> int:
         with connection.cursor() as cursor:
             cursor.execute(sql.RELEASE, [token.hex])
-            return max(cursor.rowcount, 0)
+            return _rows(cursor)
 
     def claimable(self) -> list[str]:
         with connection.cursor() as cursor:
@@ -104,6 +104,10 @@ class SqliteStore(Store):
 
     def now(self) -> datetime:
         return clock.now()
+
+
+def _rows(cursor: Any) -> int:
+    return max(int(cursor.rowcount), 0)
 
 
 def _minute(moment: datetime) -> datetime:

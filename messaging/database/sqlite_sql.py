@@ -17,7 +17,8 @@ SELECT count(*), min(id), max(id) FROM (SELECT id FROM messaging_outboxentry ORD
 FAN_OUT = """
 INSERT INTO messaging_delivery (message_id, consumer, run, key, position, created_at, available_at, failures, crashes,
     is_alone, resolves)
-SELECT o.message_id, coalesce(o.consumer, s.consumer), o.run, o.key, o.position, o.created_at, %(now)s, 0, 0, 0, o.resolves
+SELECT o.message_id, coalesce(o.consumer, s.consumer), o.run, o.key, o.position, o.created_at, %(now)s, 0, 0, 0,
+    o.resolves
 FROM messaging_outboxentry o
 LEFT JOIN messaging_subscription s ON o.consumer IS NULL AND s.type = o.type AND s.starts_at <= o.created_at
 WHERE o.id BETWEEN %(first)s AND %(last)s AND coalesce(o.consumer, s.consumer) IS NOT NULL

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -18,7 +19,7 @@ from messaging import tracing
 from messaging.consumers import Consumer
 from messaging.database import store
 from messaging.database.connections import is_connection_error, must_run_again
-from messaging.database.store import Claimed
+from messaging.database.statements import Claimed
 from messaging.delivery import settling
 from messaging.delivery.execution import Execution, execute
 from messaging.delivery.presence import pause
@@ -139,8 +140,8 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
                 _make_callbacks_robust()
             return
         except _ChunkFailed:
-            assert execution is not None and execution.error is not None
-            if not _is_conflict(execution.error):
+            assert execution is not None
+            if execution.error is not None and not _is_conflict(execution.error):
                 _fail(consumer, token, execution)
                 return
         except DatabaseError as error:
@@ -202,4 +203,5 @@ def _is_conflict(error: Exception) -> bool:
 
 def _make_callbacks_robust() -> None:
     """A handler's on_commit callback runs after its commit: its failure must not look like the delivery's."""
-    connection.run_on_commit = [(sids, callback, True) for sids, callback, _ in connection.run_on_commit]
+    waiting: list[tuple[Any, ...]] = list(connection.run_on_commit)
+    connection.run_on_commit = [(sids, callback, True) for sids, callback, _ in waiting]  # type: ignore[misc]

@@ -16,13 +16,13 @@ from messaging.consumers import Consumer
 from messaging.context import Context, Scope, current_scope, transaction_depth
 from messaging.contracts.registry import decode
 from messaging.database.connections import is_aborted
-from messaging.database.store import Claimed
+from messaging.database.statements import Claimed
 from messaging.envelope import Envelope
 from messaging.errors import ContractError, PermanentError
 
 
 class SwallowedDatabaseError(PermanentError):
-    """The handler caught a database error and went on, so its transaction can only roll back. Use a savepoint: transaction.atomic()."""
+    """The handler caught a database error and went on, so nothing can be committed: use a savepoint around it."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     try:
         with _handler_span(consumer, row):
             _call(consumer, row, scope)
-    except Exception as error:  # the one place where whatever a handler raises is caught
+    except Exception as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
         execution.error = error
     finally:
         current_scope.reset(token)

@@ -54,7 +54,8 @@ def deliver_once(consumer: Consumer, turn: int = 0) -> int:
     name_session(worker)
     token = new_id()
     first, second = (True, False) if turn % ALONE_EVERY == ALONE_EVERY - 1 else (False, True)
-    claimed = _claim(consumer, token, worker, sizer, alone=first) or _claim(consumer, token, worker, sizer, alone=second)
+    claimed = _claim(consumer, token, worker, sizer, alone=first)
+    claimed = claimed or _claim(consumer, token, worker, sizer, alone=second)
     if claimed:
         _deliver(consumer, token, sizer)
         signals.changed.send_robust(None, topics=frozenset({"messages", "dead_letters", "consumers"}))

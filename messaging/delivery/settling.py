@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -11,7 +11,7 @@ from django.db import transaction
 from messaging import policy
 from messaging.consumers import Consumer
 from messaging.database import store
-from messaging.database.store import AttemptRow, Claimed
+from messaging.database.statements import AttemptRow, Claimed
 from messaging.delivery.execution import Execution
 from messaging.delivery.failure import Failure, describe
 from messaging.delivery.presence import presence
@@ -104,7 +104,7 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
         )
 
 
-def record(execution: Execution, failure: Failure, outcome: str, *, after: object = None) -> None:
+def record(execution: Execution, failure: Failure, outcome: str, *, after: datetime | None = None) -> None:
     """Append the attempt of a failed execution and count it. Needs a transaction."""
     base = _attempt(execution, outcome)
     Attempt.objects.create(

@@ -37,7 +37,7 @@ def carry_out(
     target = target[:300]
     if not actor.may(permission):
         audit.record(actor, action, target, outcome=audit.DENIED, request_id=request_id)
-        raise OperationRefused(f"{actor.name} may not do this: it needs the permission {permission!r}.", code="forbidden")
+        raise OperationRefused(f"{actor.name} may not do this: it needs {permission!r}.", code="forbidden")
     try:
         with transaction.atomic():
             if request_id is None:

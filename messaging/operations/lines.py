@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def line_of(text: str, path: str) -> int | None:
-    """Return the 1-based line of the value at ``path`` ("items[0].sku"), or of its nearest parent; None without a path."""
+    """Return the 1-based line of the value at ``path`` ("items[0].sku") or of its nearest parent, if there is one."""
     if not path:
         return None
     position = 0

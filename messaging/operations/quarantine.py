@@ -53,7 +53,8 @@ def _each(
                 done.append(id)
                 audit.record(actor, action, f"quarantine:{id}", reason=why, request_id=request_id)
         transaction.on_commit(
-            lambda: signals.changed.send_robust(None, topics=frozenset({"quarantine", "messages", "audit"})), robust=True
+            lambda: signals.changed.send_robust(None, topics=frozenset({"quarantine", "messages", "audit"})),
+            robust=True,
         )
         return BulkResult(done=tuple(done), refused=tuple(refused)).as_json()
 

@@ -31,7 +31,7 @@ HEADER_LIMIT = 50
 
 @dataclass(frozen=True, kw_only=True)
 class FieldError:
-    """One violation of the contract: ``path`` ("items[0].unit_price"), a message, and the line of the body (1-based)."""
+    """One violation of the contract: ``path`` ("items[0].unit_price"), a message, the line of the body (1-based)."""
 
     path: str
     message: str

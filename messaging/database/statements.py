@@ -106,7 +106,7 @@ class Store(ABC):
 
     @abstractmethod
     def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
-        """Delete the deliveries, append their attempts and deltas; return how many were deleted. Needs a transaction."""
+        """Delete the deliveries, append their attempts and deltas; return how many left. Needs a transaction."""
 
     @abstractmethod
     def release(self, token: UUID) -> int:
