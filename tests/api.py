@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from django.http import HttpResponse
 from django.test import Client
 
 from console import tokens
 from console.throttling import failed_authentications
+
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse as Response
 
 PROBLEM = "application/problem+json"
 
@@ -43,19 +45,17 @@ class Api:
             self.token, text = tokens.create(name=name or f"test-{uuid4()}", scopes=scopes)
             self.headers["Authorization"] = f"Bearer {text}"
 
-    def get(self, path: str, **query: Any) -> HttpResponse:
+    def get(self, path: str, **query: Any) -> Response:
         return self.client.get(f"/api/v1{path}", query, headers=self.headers)
 
-    def post(
-        self, path: str, body: Any = None, *, content_type: str = "application/json", **headers: str
-    ) -> HttpResponse:
+    def post(self, path: str, body: Any = None, *, content_type: str = "application/json", **headers: str) -> Response:
         """Post JSON, or bytes as they are. Header names are written with underscores."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.post(f"/api/v1{path}", raw, content_type=content_type, headers=self.headers | named)
 
 
-def problem(response: HttpResponse, status: int, *, field: str | None = None) -> dict[str, Any]:
+def problem(response: Response, status: int, *, field: str | None = None) -> dict[str, Any]:
     """Check that an answer is a problem as RFC 9457 has it, and return it."""
     assert response.status_code == status, response.content
     assert response["Content-Type"] == PROBLEM

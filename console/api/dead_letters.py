@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,15 @@ from console.api.responses import answers
 from console.api.schemas import DeadLetterQuery, Done, Listing, ResubmitRequest, Resubmitted, RevealQuery, Why
 from console.api.single import done
 from messaging import operations
+from messaging.errors import OperationRefused
 from messaging.queries import dead_letters as queries
 
 router = Router(tags=["dead letters"])
 
 _CHANGE = {"parameters": [idempotency.PARAMETER]}
 _KIND = "dead letter"
+_BODY = re.compile(r"\Abody\b")
+"""What the operation calls ``body`` stands in ``data`` here, as it does where messages are published."""
 
 
 @router.get(
@@ -93,13 +97,17 @@ def discard(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, 
 )
 def resubmit(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, payload: ResubmitRequest) -> Any:
     """Publish a corrected copy as a new message; the original is resolved when the copy is handled."""
-    result = operations.resubmit_dead_letter(
-        id=dead_letter_id,
-        body=json.dumps(payload.data, ensure_ascii=False),
-        actor=actor_of(request),
-        reason=payload.reason,
-        audience=payload.audience,
-        headers=payload.headers,
-        request_id=idempotency.request_id(request, response),
-    )
+    try:
+        result = operations.resubmit_dead_letter(
+            id=dead_letter_id,
+            body=json.dumps(payload.data, ensure_ascii=False),
+            actor=actor_of(request),
+            reason=payload.reason,
+            audience=payload.audience,
+            headers=payload.headers,
+            request_id=idempotency.request_id(request, response),
+        )
+    except OperationRefused as refused:
+        refused.field = _BODY.sub("data", refused.field)
+        raise
     return Status(202, {"id": dead_letter_id, "status": "resubmitting", "message_id": result.message_id})

@@ -89,7 +89,7 @@ class TestToken:
         problem(api.get("/stats"), 401)
 
     def test_ends_when_it_expires(self, virtual_clock: Any) -> None:
-        token, text = tokens.create(name="ci", scopes=["read"], expires_at=clock.now() + timedelta(days=1))
+        _, text = tokens.create(name="ci", scopes=["read"], expires_at=clock.now() + timedelta(days=1))
         api = Api()
         api.headers["Authorization"] = f"Bearer {text}"
         assert api.get("/stats").status_code == 200
