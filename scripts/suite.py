@@ -36,7 +36,7 @@ def main() -> int:
                 return status
             results[name] = {"status": 0 if status == NO_TESTS else status, **read(report)}
     print_closing_lines(results)
-    return max(result["status"] for result in results.values())
+    return max(int(result["status"]) for result in results.values())
 
 
 def run(database: str, arguments: list[str], report: Path) -> int:

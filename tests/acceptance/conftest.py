@@ -1,0 +1,84 @@
+"""Deployments of real processes, and a browser to look at them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.processes import Deployment, Program
+from tests.servers import free_port
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PASSWORD = "of-the-first-operator"
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Deployment]:
+    """A data directory of its own, without sample traffic."""
+    deployment = Deployment(
+        tmp_path / "home",
+        PORT=str(free_port()),
+        SIGNALBOX_SAMPLE_TRAFFIC="0",
+        SIGNALBOX_ADMIN_PASSWORD=PASSWORD,
+    )
+    yield deployment
+    deployment.end()
+
+
+@pytest.fixture
+def production(tmp_path: Path, postgresql: str, redis_url: str) -> Iterator[Deployment]:
+    """A migrated PostgreSQL database and Redis of the tests' own; the test starts the roles it needs."""
+    name = f"signalbox_{uuid4().hex[:12]}"
+    with psycopg.connect(postgresql, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')
+    before, _, query = postgresql.partition("?")
+    deployment = Deployment(
+        tmp_path / "home",
+        DATABASE_URL=f"{before.rsplit('/', 1)[0]}/{name}?{query}",
+        REDIS_URL=redis_url,
+        SECRET_KEY=uuid4().hex * 2,
+        PORT=str(free_port()),
+        SIGNALBOX_STALE_AFTER_SECONDS="2",
+        SIGNALBOX_HEARTBEAT_SECONDS="0.5",
+        SIGNALBOX_ADMIN_PASSWORD=PASSWORD,
+    )
+    deployment.run("migrate", "--verbosity", "0")
+    yield deployment
+    deployment.end()
+    with psycopg.connect(postgresql, autocommit=True) as server:
+        server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def up(embedded: Deployment) -> Callable[[], Program]:
+    """Start everything in one process and wait until it serves."""
+
+    def start() -> Program:
+        program = embedded.start("up")
+        program.wait_for("Signalbox runs at")
+        return program
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium of this machine; skips where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("no browser: install Chromium (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
