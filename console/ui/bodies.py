@@ -1,0 +1,48 @@
+"""What of a body may be shown: masked unless revealed, and raw bytes that a browser never interprets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from messaging import contracts
+
+BYTES_PER_ROW = 16
+MOST_ROWS = 512
+
+
+class HasBody(Protocol):
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+
+def visible_body(detail: HasBody, *, is_revealed: bool = False) -> bytes:
+    """Return the body with sensitive fields masked; as stored when it is revealed."""
+    return detail.body if is_revealed else contracts.mask(detail.type, detail.version, detail.body)
+
+
+def is_masked(detail: HasBody) -> bool:
+    """Return whether something of this body is hidden by default."""
+    return visible_body(detail) != detail.body
+
+
+@dataclass(frozen=True)
+class HexRow:
+    offset: str
+    octets: str
+    text: str
+
+
+def hex_rows(raw: bytes) -> Iterator[HexRow]:
+    """Yield the first rows of a hex view; what is not printable ASCII becomes a dot."""
+    for start in range(0, min(len(raw), BYTES_PER_ROW * MOST_ROWS), BYTES_PER_ROW):
+        part = raw[start : start + BYTES_PER_ROW]
+        text = "".join(chr(octet) if 32 <= octet < 127 else "·" for octet in part)
+        yield HexRow(f"{start:08x}", part.hex(" ").ljust(BYTES_PER_ROW * 3 - 1), text)
