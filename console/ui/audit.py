@@ -1,0 +1,88 @@
+"""Who did what, denials included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, path, reverse
+from django.views.decorators.http import require_GET
+
+from console.ui.access import viewer
+from messaging.queries import audit as reads
+
+FILTERS = ("actor", "action", "outcome", "target")
+OUTCOMES = ("done", "refused", "denied")
+_PAGES = {"consumer": "consumer", "message": "message", "quarantine": "quarantined", "dead_letter": "dead-letter"}
+"""Which page shows a target of this kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """An audit record with its target's page and its details in words."""
+
+    row: reads.AuditRow
+    action: str
+    kind: str
+    name: str
+    href: str
+    details: str
+
+
+@require_GET
+@viewer
+def page(request: HttpRequest) -> HttpResponse:
+    """Show the audit, newest first, narrowed by the filters of the query string."""
+    chosen = {name: request.GET.get(name, "").strip() for name in FILTERS}
+    after, before = _cursor(request, "after"), _cursor(request, "before")
+    found = reads.list_audit(
+        actor=chosen["actor"],
+        action=chosen["action"],
+        outcome=chosen["outcome"],
+        target=chosen["target"],
+        after=after,
+        before=before,
+    )
+    context: dict[str, Any] = {
+        "lines": [_line(row) for row in found.rows],
+        "page": found,
+        "chosen": chosen,
+        "is_filtered": any(chosen.values()),
+        "is_first": after is None and before is None,
+    }
+    if request.headers.get("HX-Target") == "audit":
+        return render(request, "audit/table.html", context)
+    return render(request, "audit/list.html", {**context, "choices": reads.known_choices(), "outcomes": OUTCOMES})
+
+
+def _cursor(request: HttpRequest, name: str) -> UUID | None:
+    """Return a cursor of the query string; a mangled one is ignored and shows the first page."""
+    try:
+        return UUID(request.GET[name])
+    except (KeyError, ValueError):
+        return None
+
+
+def _line(row: reads.AuditRow) -> Line:
+    kind, _, name = row.target.partition(":")
+    return Line(
+        row=row,
+        action=row.action.replace("_", " "),
+        kind=kind.replace("_", " "),
+        name=name,
+        href=_href(kind, name),
+        details=" · ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.details.items()),
+    )
+
+
+def _href(kind: str, name: str) -> str:
+    try:
+        return reverse(_PAGES[kind], args=[name]) if kind in _PAGES and name else ""
+    except NoReverseMatch:
+        return ""
+
+
+urlpatterns = [path("audit", page, name="audit")]

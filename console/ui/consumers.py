@@ -1,0 +1,198 @@
+"""Consumers: the list, one consumer, pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.views.decorators.http import require_GET, require_POST
+
+from console.actors import actor_of
+from console.ui import context as page_context
+from console.ui.access import viewer
+from console.ui.markup.numbers import number, span
+from console.ui.traffic_charts import WINDOWS, traffic_charts, window_named
+from messaging import clock, operations
+from messaging.errors import OperationRefused
+from messaging.queries import consumers as reads
+from messaging.queries.dead_letters import failure_groups
+
+FAILING_SHARE = 0.05
+"""From here on a consumer is marked as failing."""
+LATE = timedelta(minutes=1)
+"""From here on the oldest unhandled delivery is marked as late."""
+PAUSES = (("15", "15 minutes"), ("60", "1 hour"), ("", "Until somebody resumes it"))
+STATUSES = {"conflict": 409, "request_id_reused": 409, "not_found": 404}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A consumer with what the list marks."""
+
+    row: reads.ConsumerRow
+    is_failing: bool
+    is_late: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a pause or a resume will mean; rates are taken from the minutes in which the consumer last worked."""
+
+    per_second: float
+    drain_seconds: float | None
+    after_15_minutes: int
+    after_an_hour: int
+
+
+def marked(rows: Sequence[reads.ConsumerRow]) -> list[Line]:
+    now = clock.now()
+    return [
+        Line(
+            row=row,
+            is_failing=(row.failing_share or 0) >= FAILING_SHARE,
+            is_late=row.oldest_at is not None and now - row.oldest_at > LATE,
+        )
+        for row in rows
+    ]
+
+
+def forecast(row: reads.ConsumerRow) -> Forecast:
+    worked = [count for count in row.per_minute if count]
+    per_second = row.handled_per_second or (sum(worked[-15:]) / len(worked[-15:]) / 60 if worked else 0.0)
+    return Forecast(
+        per_second=per_second,
+        drain_seconds=row.backlog / per_second if per_second else None,
+        after_15_minutes=round(row.backlog + per_second * 900),
+        after_an_hour=round(row.backlog + per_second * 3600),
+    )
+
+
+@require_GET
+@viewer
+def list_page(request: HttpRequest) -> HttpResponse:
+    """Show every consumer, worst first."""
+    lines = marked(reads.list_consumers())
+    context = {
+        "lines": lines,
+        "paused": sum(line.row.status in ("paused", "draining") for line in lines),
+        "backlog": sum(line.row.backlog for line in lines),
+        "is_whole": True,
+    }
+    is_partial = request.headers.get("HX-Target") == "consumers"
+    return render(request, "consumers/table.html" if is_partial else "consumers/list.html", context)
+
+
+@require_GET
+@viewer
+def detail_page(request: HttpRequest, name: str) -> HttpResponse:
+    """Show one consumer."""
+    return _detail(request, name)
+
+
+@require_POST
+@viewer  # the operation itself asks for the permission to operate, and audits a denial
+def pause(request: HttpRequest, name: str) -> HttpResponse:
+    """Stop claiming for a consumer, with a reason and an end."""
+    minutes = request.POST.get("minutes", "")
+    if minutes not in {choice for choice, _ in PAUSES}:
+        return _detail(request, name, refused=_refused("pause", "minutes", "Choose one of the times."), status=422)
+    until = clock.now() + timedelta(minutes=int(minutes)) if minutes else None
+    try:
+        operations.pause_consumer(
+            name=name,
+            actor=actor_of(request),
+            reason=request.POST.get("reason", "").strip(),
+            until=until,
+            request_id=request.POST.get("request_id") or None,
+        )
+    except OperationRefused as refusal:
+        return _answer(request, name, "pause", refusal)
+    row = reads.get_consumer(name)
+    running = row.running if row else 0
+    in_flight = f" {number(running)} in flight will finish." if running else ""
+    messages.success(request, f"{name} is paused.{in_flight}")
+    page_context.forget()
+    return redirect("consumer", name)
+
+
+@require_POST
+@viewer  # as above
+def resume(request: HttpRequest, name: str) -> HttpResponse:
+    """Claim again for a paused consumer."""
+    before = reads.get_consumer(name)
+    try:
+        operations.resume_consumer(
+            name=name,
+            actor=actor_of(request),
+            reason=request.POST.get("reason", "").strip(),
+            request_id=request.POST.get("request_id") or None,
+        )
+    except OperationRefused as refusal:
+        return _answer(request, name, "resume", refusal)
+    seconds = forecast(before).drain_seconds if before else None
+    waiting = f" {number(before.backlog)} wait" if before and before.backlog else ""
+    drained = f", drained in about {span(seconds)}" if waiting and seconds and seconds >= 1 else ""
+    messages.success(request, f"{name} runs again.{waiting}{drained}{'.' if waiting else ''}")
+    page_context.forget()
+    return redirect("consumer", name)
+
+
+def _answer(request: HttpRequest, name: str, action: str, refusal: OperationRefused) -> HttpResponse:
+    if refusal.code == "forbidden":
+        raise PermissionDenied("messaging.operate")
+    refused = _refused(action, refusal.field, str(refusal))
+    return _detail(request, name, refused=refused, status=STATUSES.get(refusal.code, 422))
+
+
+def _refused(action: str, field: str, why: str) -> dict[str, str]:
+    return {"action": action, "field": field, "why": why}
+
+
+def _detail(
+    request: HttpRequest, name: str, *, refused: dict[str, str] | None = None, status: int = 200
+) -> HttpResponse:
+    row = reads.get_consumer(name)
+    if row is None:
+        raise Http404(f"There is no consumer {name!r}.")
+    window = window_named(request.GET.get("window", ""))
+    context = {
+        "row": row,
+        "line": marked([row])[0],
+        "is_held": row.status in ("paused", "draining"),
+        "forecast": forecast(row),
+        "traffic": traffic_charts(window, consumer=name),
+        "windows": WINDOWS,
+        "groups": [group for group in failure_groups() if group.consumer == name],
+        "guarantee": row.guarantee.replace("_", " ").capitalize(),
+        "policy": [(key.replace("_", " ").capitalize(), _words(value)) for key, value in row.policy.items()],
+        "pauses": PAUSES,
+        "refused": refused or {},
+        "typed": request.POST,
+        "request_id": str(uuid4()),
+    }
+    is_partial = request.headers.get("HX-Target") == "consumer"
+    template = "consumers/consumer.html" if is_partial else "consumers/detail.html"
+    return render(request, template, context, status=status)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+urlpatterns = [
+    path("consumers", list_page, name="consumers"),
+    path("consumers/<str:name>", detail_page, name="consumer"),
+    path("consumers/<str:name>/pause", pause, name="consumer-pause"),
+    path("consumers/<str:name>/resume", resume, name="consumer-resume"),
+]

@@ -1,0 +1,148 @@
+"""The first page: what is broken now, and whether work flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.views.decorators.http import require_GET
+
+from console.ui.access import viewer
+from console.ui.consumers import FAILING_SHARE, marked
+from console.ui.markup.numbers import number, span
+from console.ui.sample import traffic as sample_traffic
+from console.ui.traffic_charts import WINDOWS, traffic_charts, window_named
+from messaging import clock
+from messaging.queries import overview as reads
+from messaging.queries.consumers import ConsumerRow, list_consumers
+from messaging.queries.dead_letters import failure_groups
+
+GROUPS_SHOWN = 6
+CONSUMERS_SHOWN = 10
+PROCESSES_SHOWN = 6
+LAG_SECONDS = 10
+"""From here on the relay is marked as behind."""
+OLD = timedelta(minutes=5)
+"""From here on work that no pause holds is called stuck."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """One thing that needs a person, in a few words."""
+
+    status: str
+    text: str
+    href: str
+
+
+@require_GET
+@viewer
+def page(request: HttpRequest) -> HttpResponse:
+    """Show the whole page, or the one part that htmx reads again."""
+    part = request.headers.get("HX-Target", "")
+    if part in PARTS:
+        return render(request, f"overview/{part.replace('-', '_')}.html", PARTS[part](request))
+    context: dict[str, Any] = {}
+    for build in PARTS.values():
+        context.update(build(request))
+    return render(request, "overview/overview.html", context)
+
+
+def _head(request: HttpRequest) -> dict[str, Any]:
+    vitals = reads.vitals()
+    return {
+        "vitals": vitals,
+        "troubles": _troubles(vitals, list_consumers()),
+        "windows": WINDOWS,
+        "window": window_named(request.GET.get("window", "")),
+    }
+
+
+def _broken(request: HttpRequest) -> dict[str, Any]:
+    groups = failure_groups()
+    rest = groups[GROUPS_SHOWN:]
+    return {
+        "groups": groups[:GROUPS_SHOWN],
+        "group_count": len(groups),
+        "dead_count": sum(group.count for group in groups),
+        "more_groups": len(rest),
+        "more_dead": sum(group.count for group in rest),
+    }
+
+
+def _health(request: HttpRequest) -> dict[str, Any]:
+    # Silent ones first; the list is cut, and what is wrong must not be.
+    processes = sorted(reads.workers(), key=lambda process: process.is_alive)
+    published = reads.published_per_minute()
+    now = clock.now()
+    return {
+        "vitals": reads.vitals(),
+        "lag_is_high": LAG_SECONDS,
+        "processes": processes[:PROCESSES_SHOWN],
+        "more_processes": max(0, len(processes) - PROCESSES_SHOWN),
+        "alive": sum(process.is_alive for process in processes),
+        "process_count": len(processes),
+        "published": published,
+        "published_per_second": sum(published[-6:]) / (300 + now.second + now.microsecond / 1e6),
+    }
+
+
+def _consumers(request: HttpRequest) -> dict[str, Any]:
+    rows = [row for row in list_consumers() if row.status != "retired"]
+    return {"lines": marked(rows[:CONSUMERS_SHOWN]), "consumer_count": len(rows)}
+
+
+def _charts(request: HttpRequest) -> dict[str, Any]:
+    return {"traffic": traffic_charts(window_named(request.GET.get("window", "")))}
+
+
+def _notices(request: HttpRequest) -> dict[str, Any]:
+    return {"quarantined": reads.vitals().quarantined, "sample": sample_traffic()}
+
+
+def _troubles(vitals: reads.Vitals, consumers: list[ConsumerRow]) -> list[Trouble]:
+    """Name what is wrong now, gravest first: nothing moves, then consumers, then what waits for a decision."""
+    found = []
+    if not vitals.relays_alive:
+        found.append(
+            ("dead", f"No relay is alive: {number(vitals.outbox_rows)} messages wait in the outbox", "overview")
+        )
+    elif vitals.outbox_lag_seconds > LAG_SECONDS:
+        found.append(("retrying", f"The relay is {span(int(vitals.outbox_lag_seconds))} behind", "overview"))
+    if not vitals.workers_alive:
+        found.append(("dead", "No worker is alive: nothing is handled", "overview"))
+    elif silent := vitals.workers_known - vitals.workers_alive:
+        found.append(("retrying", f"{silent} of {vitals.workers_known} workers silent", "overview"))
+    troubles = [Trouble(status=status, text=text, href=reverse(name)) for status, text, name in found]
+    troubles += [trouble for row in consumers if (trouble := _trouble_of(row))]
+    return troubles
+
+
+def _trouble_of(row: ConsumerRow) -> Trouble | None:
+    href = reverse("consumer", args=[row.name])
+    if row.status != "running":
+        return None
+    if (row.failing_share or 0) >= FAILING_SHARE:
+        return Trouble(status="dead", text=f"{row.failing_share:.1%} of {row.name} fails".replace("%", " %"), href=href)
+    age = clock.now() - row.oldest_at if row.oldest_at else timedelta()
+    if age > OLD:
+        return Trouble(status="retrying", text=f"{row.name} is {span(int(age.total_seconds()))} behind", href=href)
+    return None
+
+
+PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
+    "overview-head": _head,
+    "broken": _broken,
+    "health": _health,
+    "consumers": _consumers,
+    "charts": _charts,
+    "notices": _notices,
+}
+"""Each swap target with what it reads; its template bears the same name."""
+
+urlpatterns = [path("", page, name="overview")]
