@@ -1,0 +1,153 @@
+"""The measures. Each gets a fresh stage, returns figures by name, and every run is checked for exactness after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.stage import Reading, Stage, Stuck
+
+WARM = 20
+"""Orders that warm up consumers before they are measured."""
+LATENCY_RATE = 50.0
+KILLS = (0.2, 0.4, 0.6)
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How to measure, and how many of the run's ``--n`` orders it takes."""
+
+    run: Callable[[Stage, int], Figures]
+    share: float = 1.0
+    about: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """What one number of the report means. ``is_cost``: less is better."""
+
+    title: str
+    unit: str
+    is_cost: bool = False
+
+
+def publish_then_drain(stage: Stage, n: int) -> Figures:
+    """Publish with no consumer running, then start consumers on the backlog."""
+    published = stage.produce(n)
+    stage.start_consumers()
+    readings = [reading for reading in stage.wait_for(n) if reading.count]
+    first, last = stage.span()
+    return {"publish": published["rate"], "drain": (n - 1) / (last - first), **_cost(readings, "drain")}
+
+
+def end_to_end(stage: Stage, n: int, *, producers: int = 1) -> Figures:
+    """Publish as fast as possible while warm consumers run."""
+    _warm_up(stage)
+    before = stage.read()
+    published = stage.produce(n) if producers == 1 else stage.produce_in_parallel(n, producers)
+    *_, after = stage.wait_for(WARM + n)
+    _, last = stage.span(beside=WARM)
+    name = "e2e" if producers == 1 else f"e2e{producers}"
+    figures = {name: n / (last - published["started_at"]), f"{name}_publish": published["rate"]}
+    if producers > 1:
+        return figures
+    return {
+        **figures,
+        **_cost([before, after], "e2e"),
+        "commits": (after.commits - before.commits) / n,
+        "wal": (after.wal - before.wal) / n,
+    }
+
+
+def four_producers(stage: Stage, n: int) -> Figures:
+    """The same with four producers."""
+    return end_to_end(stage, n, producers=4)
+
+
+def latency(stage: Stage, n: int) -> Figures:
+    """Place orders at a steady rate: from the return of COMMIT to the handler's statement."""
+    _warm_up(stage)
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "commits.json"
+        stage.produce(n, rate=LATENCY_RATE, commits=path)
+        for _ in stage.wait_for(WARM + n):
+            pass
+        import json
+
+        commits: dict[str, float] = json.loads(path.read_text())
+    reserved = stage.reserved_at()
+    taken = sorted((reserved[order] - committed) * 1000 for order, committed in commits.items())
+    return {f"p{percent}": taken[min(len(taken) - 1, len(taken) * percent // 100)] for percent in (50, 95, 99)}
+
+
+def kill(stage: Stage, n: int) -> Figures:
+    """kill -9 all consumers and relays at 20, 40 and 60 % of the backlog, start them again, count what came of it."""
+    stage.produce(n)
+    for share in KILLS:
+        stage.start_consumers()
+        for _ in stage.wait_for(int(n * share), every=0.01):
+            pass
+        stage.kill_consumers()
+    stage.start_consumers()
+    restarted_at = time.monotonic()
+    try:
+        for _ in stage.wait_for(n, stuck_after=stage.system.settle_seconds):
+            pass
+    except Stuck:
+        pass  # what is missing now is what the report shows
+    missing, duplicated = stage.missing_and_duplicated()
+    return {"missing": missing, "duplicated": duplicated, "settled_after": time.monotonic() - restarted_at}
+
+
+def _warm_up(stage: Stage) -> None:
+    stage.start_consumers()
+    stage.produce(WARM)
+    for _ in stage.wait_for(WARM):
+        pass
+
+
+def _cost(readings: list[Reading], name: str) -> Figures:
+    """Return CPU seconds per 1,000 events between the first and the last reading."""
+    first, last = readings[0], readings[-1]
+    thousands = (last.count - first.count) / 1000
+    if not thousands:
+        return {}
+    return {
+        f"{name}_cpu": (last.cpu - first.cpu) / thousands,
+        f"{name}_database_cpu": (last.database_cpu - first.database_cpu) / thousands,
+    }
+
+
+MEASURES = {
+    "drain": Measure(run=publish_then_drain, about="publish with no consumer running, then drain the backlog"),
+    "e2e": Measure(run=end_to_end, about="one producer as fast as it can, two warm consumers"),
+    "e2e4": Measure(run=four_producers, about="four producers"),
+    "latency": Measure(run=latency, share=0.2, about="50 orders a second, commit to the handler's statement"),
+    "kill": Measure(run=kill, about="kill -9 of all consumers and relays at 20, 40 and 60 % of a backlog"),
+}
+
+FIGURES = {
+    "drain": Figure(title="drain of a backlog", unit="events/s"),
+    "e2e": Figure(title="end to end, 1 producer", unit="events/s"),
+    "e2e4": Figure(title="end to end, 4 producers", unit="events/s"),
+    "publish": Figure(title="publish, nobody consuming", unit="tx/s"),
+    "e2e_publish": Figure(title="publish while consuming", unit="tx/s"),
+    "e2e4_publish": Figure(title="publish while consuming, 4 producers", unit="tx/s"),
+    "p50": Figure(title="latency at 50/s, p50", unit="ms", is_cost=True),
+    "p95": Figure(title="latency at 50/s, p95", unit="ms", is_cost=True),
+    "p99": Figure(title="latency at 50/s, p99", unit="ms", is_cost=True),
+    "drain_cpu": Figure(title="CPU to drain: consumers and relay", unit="s per 1,000", is_cost=True),
+    "drain_database_cpu": Figure(title="CPU to drain: PostgreSQL", unit="s per 1,000", is_cost=True),
+    "e2e_cpu": Figure(title="CPU end to end: consumers and relay", unit="s per 1,000", is_cost=True),
+    "e2e_database_cpu": Figure(title="CPU end to end: PostgreSQL", unit="s per 1,000", is_cost=True),
+    "commits": Figure(title="transactions per event, end to end", unit="", is_cost=True),
+    "wal": Figure(title="WAL per event, end to end", unit="bytes", is_cost=True),
+    "missing": Figure(title="missing after three kill -9", unit="orders", is_cost=True),
+    "duplicated": Figure(title="duplicated after three kill -9", unit="orders", is_cost=True),
+    "settled_after": Figure(title="all handled after the last kill", unit="s", is_cost=True),
+}

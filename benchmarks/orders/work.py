@@ -1,0 +1,58 @@
+"""What an order is, and what handling one does: the same code and statements for every system."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import connection
+
+KIND = os.environ.get("BENCH_HANDLER", "insert")
+"""insert: one INSERT. contended: also an UPDATE of one of ten rows. call: 5 ms elsewhere, then the INSERT."""
+CALL_SECONDS = 0.005
+STOCK_ROWS = 10
+RESERVE = (
+    "INSERT INTO reservations (order_id) VALUES (%s) ON CONFLICT (order_id) DO UPDATE SET runs = reservations.runs + 1"
+)
+TAKE_STOCK = "UPDATE stock SET reserved = reserved + 1 WHERE sku = %s"
+
+
+def new_order(number: int) -> dict[str, Any]:
+    """Return an order with about 600 bytes of items."""
+    return {
+        "order_id": str(uuid4()),
+        "customer": f"customer-{number % 500}",
+        "total": "75.00",
+        "items": [
+            {
+                "sku": f"SKU-{(number * 7 + line) % 9973:06d}",
+                "name": f"Article number {line} of the order",
+                "quantity": line + 1,
+                "price": "12.50",
+            }
+            for line in range(6)
+        ],
+    }
+
+
+def store_order(order: dict[str, Any]) -> None:
+    from benchmarks.orders.models import Order
+
+    order_id = UUID(order["order_id"])
+    Order(id=order_id, customer=order["customer"], total=order["total"], items=order["items"]).save(force_insert=True)
+
+
+def reserve(order_id: str | UUID) -> None:
+    """Do what the handler of one order does to the database. Runs in the caller's transaction."""
+    with connection.cursor() as cursor:
+        if KIND == "contended":
+            cursor.execute(TAKE_STOCK, [UUID(str(order_id)).int % STOCK_ROWS])
+        cursor.execute(RESERVE, [order_id])
+
+
+def call_outside() -> None:
+    """Stand for a request to another service."""
+    if KIND == "call":
+        time.sleep(CALL_SECONDS)

@@ -1,0 +1,128 @@
+"""The report: a table with ratios first, latest.json for machines, docs/performance.md for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import celery
+import django
+
+from benchmarks.figures import Run, summarise
+from benchmarks.measures import FIGURES, MEASURES
+from benchmarks.servers import Servers
+from benchmarks.systems import REFERENCE, SYSTEMS
+
+HANDLER_TITLES = {
+    "insert": "The handler inserts one row",
+    "contended": "The handler also updates one of ten contended rows",
+    "call": "The handler waits 5 ms for another service, at least once",
+}
+
+
+def conditions(servers: Servers, arguments: argparse.Namespace, *, seconds: float) -> dict[str, Any]:
+    """Return what was measured on what."""
+    return {
+        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "seconds": round(seconds),
+        "rounds": arguments.rounds,
+        "n": arguments.n,
+        "measures": arguments.measures,
+        "systems": arguments.systems,
+        "handlers": arguments.handlers,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[1], 1),
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "celery": celery.__version__,
+        "postgresql": servers.version,
+    }
+
+
+def document(runs: Sequence[Run], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what latest.json holds."""
+    inexact = [run for run in runs if run.error or (run.measure != "kill" and (run.missing or run.duplicated))]
+    return {
+        "conditions": given,
+        "reference": REFERENCE,
+        "results": [summary.as_dict() for summary in summarise(runs)],
+        "checked_runs": len(runs),
+        "failed_checks": [
+            f"{run.system} {run.measure}: {run.error or f'{run.missing} missing, {run.duplicated} duplicated'}"
+            for run in inexact
+        ],
+    }
+
+
+def progress(run: Run, rounds: int) -> str:
+    figures = "  ".join(f"{name} {_number(value)}" for name, value in run.figures.items())
+    check = run.error or ("exact" if not run.missing and not run.duplicated else "NOT EXACT")
+    return f"[{run.round + 1}/{rounds}] {run.handler:9} {run.measure:8} {run.system:14} {check:6} {figures}"
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Return the results as Markdown tables, one for each kind of handler, ratios first."""
+    parts = []
+    for handler in summary["conditions"]["handlers"]:
+        rows = [row for row in summary["results"] if row["handler"] == handler]
+        if rows:
+            parts.append(f"### {HANDLER_TITLES[handler]}\n\n{_table(rows)}")
+    return "\n\n".join(parts)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| measure | system | x tuned Celery | 95 % | min-max | median | min-max | unit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    order = {name: position for position, name in enumerate(FIGURES)}
+    for row in sorted(rows, key=lambda row: (order[row["measure"]], row["system"] == REFERENCE)):
+        figure = FIGURES[row["measure"]]
+        ratio = f"**{row['ratio']:.2f}**" if row["ratio"] is not None else "1" if row["system"] == REFERENCE else "-"
+        cells = [
+            figure.title + (" (less is better)" if figure.is_cost else ""), SYSTEMS[row["system"]].title, ratio,
+            _span(row["low"], row["high"], "{:.2f}"), _span(row["ratio_min"], row["ratio_max"], "{:.2f}"),
+            _number(row["median"]), f"{_number(row['min'])}-{_number(row['max'])}", figure.unit,
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _span(low: float | None, high: float | None, form: str) -> str:
+    return "-" if low is None or high is None else f"{form.format(low)}-{form.format(high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def write(summary: dict[str, Any], root: Path) -> None:
+    """Write benchmarks/latest.json and docs/performance.md below ``root``."""
+    for relative, text in (
+        ("benchmarks/latest.json", json.dumps(summary, indent=1) + "\n"),
+        ("docs/performance.md", _page(summary)),
+    ):
+        path = root / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _page(summary: dict[str, Any]) -> str:
+    given = summary["conditions"]
+    measures = "\n".join(f"- `{name}`: {MEASURES[name].about}." for name in given["measures"])
+    checks = summary["failed_checks"]
+    exact = (
+        f"All {summary['checked_runs']} runs ended with exactly one reservation for each order (the kill measure"
+        " shows its own count below)."
+        if not checks
+        else "Runs that were not exact or did not end:\n\n" + "\n".join(f"- {line}" for line in checks)
+    )
+    page = (Path(__file__).parent / "page.md").read_text()
+    systems = ", ".join(SYSTEMS[name].title for name in given["systems"])
+    return page.format(**given, systems_text=systems, measures_text=measures, exact=exact, table=table(summary))

@@ -1,0 +1,102 @@
+"""Measure the order workload on this bus and its peers, interleaved, and write the report."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import report, servers
+from benchmarks.figures import Run
+from benchmarks.measures import MEASURES
+from benchmarks.servers import ROOT, Servers
+from benchmarks.stage import Stuck, environment, open_stage
+from benchmarks.systems import REFERENCE, SYSTEMS
+
+HANDLERS = ("insert", "contended", "call")
+QUICK = {"rounds": 2, "n": 1500, "measures": ["drain", "e2e", "latency", "kill"]}
+FULL = {"rounds": 10, "n": 5000, "measures": list(MEASURES)}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the benchmark; the status is 1 when the bus lost or repeated anything, or did not finish."""
+    arguments = _arguments(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is taken down
+    began = time.monotonic()
+    running = servers.start()
+    runs = _measure(running, arguments)
+    conditions = report.conditions(running, arguments, seconds=time.monotonic() - began)
+    summary = report.document(runs, conditions)
+    print("\n" + report.table(summary))
+    if arguments.output:
+        report.write(summary, arguments.output)
+    ours = [run for run in runs if SYSTEMS[run.system].is_bus]
+    return int(any(run.error or run.missing or run.duplicated for run in ours))
+
+
+def _measure(running: Servers, arguments: argparse.Namespace) -> list[Run]:
+    templates = {name: _template(running, name) for name in arguments.systems}
+    runs: list[Run] = []
+    for number in range(arguments.rounds):
+        for handler in arguments.handlers:
+            for measure in arguments.measures:
+                # Every other round the other way round, so that none always has the cooler machine.
+                for name in arguments.systems if number % 2 == 0 else arguments.systems[::-1]:
+                    run = _one(running, templates[name], number, handler, measure, name, arguments.n)
+                    runs.append(run)
+                    print(report.progress(run, arguments.rounds), flush=True)
+    return runs
+
+
+def _template(running: Servers, name: str) -> str:
+    system = SYSTEMS[name]
+    given = environment(running, system, database="", handler="insert", home=running.directory / "home")
+    return servers.make_template(running, system, given, sys.executable)
+
+
+def _one(running: Servers, template: str, number: int, handler: str, measure: str, name: str, n: int) -> Run:
+    chosen = MEASURES[measure]
+    orders = max(1, int(n * chosen.share))
+    with open_stage(running, SYSTEMS[name], template=template, handler=handler) as stage:
+        try:
+            figures, error = chosen.run(stage, orders), ""
+        except Stuck as reason:
+            figures, error = {}, str(reason)
+        missing, duplicated = stage.missing_and_duplicated()
+    return Run(
+        round=number, handler=handler, measure=measure, system=name, n=orders, figures=figures, missing=missing,
+        duplicated=duplicated, error=error,
+    )  # fmt: skip
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="ten rounds of everything; without it two quick rounds")
+    parser.add_argument("--quick", action="store_true", help="two rounds, under three minutes (the default)")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--n", type=int, help="orders of one measure")
+    parser.add_argument("--measures", type=_words, help=f"of {', '.join(MEASURES)}, separated by commas")
+    parser.add_argument("--systems", type=_words, default=["bus", REFERENCE], help=f"of {', '.join(SYSTEMS)}")
+    parser.add_argument("--handlers", type=_words, default=["insert"], help=f"of {', '.join(HANDLERS)}")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT, help="where benchmarks/latest.json and docs/performance.md are written"
+    )
+    parser.add_argument("--dry", action="store_const", const=None, dest="output", help="print only, write no files")
+    arguments = parser.parse_args(given)
+    for name, value in (FULL if arguments.full else QUICK).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    for name, known in (("measures", MEASURES), ("systems", SYSTEMS), ("handlers", HANDLERS)):
+        unknown = sorted(set(getattr(arguments, name)) - set(known))
+        if unknown:
+            parser.error(f"--{name}: {', '.join(unknown)} is unknown; choose from {', '.join(known)}")
+    if arguments.rounds < 1 or arguments.n < 1:
+        parser.error("--rounds and --n must be 1 or more")
+    return arguments
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

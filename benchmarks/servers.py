@@ -1,0 +1,118 @@
+"""Private PostgreSQL and Redis on unix sockets. Every run starts its own and stops them by process id."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import redis
+
+from benchmarks.systems import System
+from tests import servers as binaries
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = (ROOT / "benchmarks/orders/schema.sql").read_text()
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers of this run listen."""
+
+    directory: Path
+    postgresql: psutil.Process
+    version: str
+
+    def database_url(self, name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={self.directory / 'postgresql'}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"unix://{self.directory / 'redis' / 'redis.sock'}?db=0"
+
+    @property
+    def broker_url(self) -> str:
+        return f"redis+socket://{self.directory / 'redis' / 'redis.sock'}?virtual_host=0"
+
+    def execute(self, statement: str, *, database: str = "postgres") -> None:
+        with psycopg.connect(self.database_url(database), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def flush_redis(self) -> None:
+        redis.Redis.from_url(self.redis_url).flushall()
+
+
+def start() -> Servers:
+    """Start both; they end with this process."""
+    directory = binaries.private_directory("benchmark")
+    directory.chmod(0o711)
+    postgresql, version = _start_postgresql(directory / "postgresql")
+    _start_redis(directory / "redis")
+    return Servers(directory, psutil.Process(postgresql.pid), version)
+
+
+def _start_postgresql(directory: Path) -> tuple[binaries.Process, str]:
+    """PostgreSQL as it comes: fsync, full_page_writes and synchronous_commit are on."""
+    directory.mkdir()
+    user = binaries.unprivileged_user()
+    if user:
+        shutil.chown(directory, user)
+    programs = binaries.postgresql_binaries(directory, user)
+    data = directory / "data"
+    subprocess.run(
+        [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"],
+        cwd=directory, user=user, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    command = [programs / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses="]
+    server = binaries.Process([str(part) for part in command], directory=directory, user=user)
+    url = f"postgresql://postgres@/postgres?host={directory}"
+    server.wait_until(lambda: _answers(url))
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    return server, str(row[0]) if row else ""
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _start_redis(directory: Path) -> None:
+    directory.mkdir()
+    socket = directory / "redis.sock"
+    program = binaries.redis_binary()
+    server = binaries.Process(
+        [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"], directory=directory
+    )
+    server.wait_until(socket.exists)
+
+
+def make_template(servers: Servers, system: System, environment: dict[str, str], python: str) -> str:
+    """Make the database that each run of a system starts from, and return its name."""
+    name = f"template_{system.name.replace('-', '_')}"
+    servers.execute(f"CREATE DATABASE {name}")
+    servers.execute(SCHEMA, database=name)
+    if system.is_bus:
+        given = {**environment, "DATABASE_URL": servers.database_url(name)}
+        for command in (["manage.py", "migrate", "-v", "0"], ["-m", "benchmarks.prepare"]):
+            subprocess.run([python, *command], cwd=ROOT, env=given, check=True)
+    _wait_until_unused(servers, name)
+    return name
+
+
+def _wait_until_unused(servers: Servers, name: str) -> None:
+    # A database with a session of its own cannot be copied, and autovacuum may just be looking at it.
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    with psycopg.connect(servers.database_url("postgres"), autocommit=True) as connection:
+        for _ in range(100):
+            row = connection.execute(query, [name]).fetchone()
+            if row and row[0] == 0:
+                return
+            time.sleep(0.05)

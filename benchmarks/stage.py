@@ -1,0 +1,212 @@
+"""One run of one system: a fresh database, its processes, and what can be observed from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from benchmarks.servers import ROOT, Servers
+from benchmarks.systems import System
+
+PATIENCE = 180.0
+"""Longest time a measure may take, in seconds."""
+
+
+class Stuck(Exception):
+    """A system did not get as far as the measure needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters at one moment: reservations, CPU seconds of consumers and of PostgreSQL, commits, bytes of WAL."""
+
+    count: int
+    cpu: float
+    database_cpu: float
+    commits: int
+    wal: int
+
+
+class Stage:
+    """Everything one run has started. Use ``open_stage``."""
+
+    def __init__(self, servers: Servers, system: System, *, database: str, handler: str, log: Path) -> None:
+        self.system = system
+        self._servers = servers
+        self._log = log
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._environment = environment(
+            servers, system, database=database, handler=handler, home=servers.directory / "home"
+        )
+        self.connection = psycopg.connect(servers.database_url(database), autocommit=True)
+
+    def start_consumers(self) -> None:
+        for command in self.system.commands:
+            with self._log.open("ab") as log:
+                process = subprocess.Popen(
+                    command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
+            self._processes.append(process)
+
+    def kill_consumers(self) -> None:
+        """kill -9 every process group that this stage started."""
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._processes.clear()
+
+    def produce(self, n: int, *, rate: float | None = None, commits: Path | None = None) -> dict[str, float]:
+        """Run one producer to its end and return what it reports."""
+        return _report_of(self._producer(n, rate=rate, commits=commits))
+
+    def produce_in_parallel(self, n: int, producers: int) -> dict[str, float]:
+        """Run several producers that start together; ``n`` is their sum."""
+        started = [self._producer(n // producers, wait=True) for _ in range(producers)]
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        reports = [_report_of(process) for process in started]
+        first, last = min(one["started_at"] for one in reports), max(one["ended_at"] for one in reports)
+        return {"started_at": first, "ended_at": last, "rate": n / (last - first)}
+
+    def _producer(
+        self, n: int, *, rate: float | None = None, commits: Path | None = None, wait: bool = False
+    ) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "benchmarks.produce", "--publisher", self.system.publisher, "--n", str(n)]
+        command += ["--rate", str(rate)] if rate else []
+        command += ["--commits", str(commits)] if commits else []
+        command += ["--wait"] if wait else []
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                text=True,
+            )  # fmt: skip
+
+    def read(self) -> Reading:
+        """Read all counters, the count last, so that none of its work is missing from the others."""
+        cpu, database_cpu = self._cpu_of_consumers(), _cpu_of(self._servers.postgresql)
+        row = self._row(
+            "SELECT sum(xact_commit)::bigint, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
+            " FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return Reading(self.count(), cpu, database_cpu, int(row[0]), int(row[1]))
+
+    def _cpu_of_consumers(self) -> float:
+        return sum(_cpu_of(psutil.Process(process.pid)) for process in self._processes if process.poll() is None)
+
+    def count(self) -> int:
+        return int(self._row("SELECT count(*) FROM reservations")[0])
+
+    def wait_for(self, count: int, *, every: float = 0.05, stuck_after: float = 30.0) -> Iterator[Reading]:
+        """Yield readings until ``count`` reservations exist.
+
+        Raises:
+            Stuck: nothing moved for ``stuck_after`` seconds.
+        """
+        seen, moved_at, end = -1, time.monotonic(), time.monotonic() + PATIENCE
+        while True:
+            reading = self.read()
+            yield reading
+            if reading.count >= count:
+                return
+            if reading.count != seen:
+                seen, moved_at = reading.count, time.monotonic()
+            if time.monotonic() - moved_at > stuck_after or time.monotonic() > end:
+                raise Stuck(f"{self.system.name}: {reading.count} of {count} reservations, see {self._log}")
+            time.sleep(every)
+
+    def span(self, *, beside: int = 0) -> tuple[float, float]:
+        """Return the times of the first and last reservation, leaving the first ``beside`` out."""
+        first, last = self._row(
+            "SELECT extract(epoch FROM min(created_at)), extract(epoch FROM max(created_at)) FROM"
+            " (SELECT created_at FROM reservations ORDER BY created_at OFFSET %s) AS counted", beside,
+        )  # fmt: skip
+        return float(first), float(last)
+
+    def reserved_at(self) -> dict[str, float]:
+        rows = self.connection.execute("SELECT order_id::text, extract(epoch FROM created_at)::float FROM reservations")
+        return dict(rows.fetchall())
+
+    def missing_and_duplicated(self) -> tuple[int, int]:
+        """Count orders without a reservation, and reservations made more than once."""
+        row = self._row(
+            "SELECT count(*) FILTER (WHERE r.order_id IS NULL), coalesce(sum(r.runs - 1), 0)"
+            " FROM orders o LEFT JOIN reservations r ON r.order_id = o.id"
+        )
+        return int(row[0]), int(row[1])
+
+    def _row(self, query: str, *parameters: Any) -> tuple[Any, ...]:
+        row = self.connection.execute(query.encode(), parameters or None).fetchone()
+        assert row is not None
+        return row
+
+
+def environment(servers: Servers, system: System, *, database: str, handler: str, home: Path) -> dict[str, str]:
+    """Return what the processes of a system are told, and nothing of the caller's own configuration."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": system.settings,
+        "DATABASE_URL": servers.database_url(database),
+        "REDIS_URL": servers.redis_url,
+        "CELERY_BROKER_URL": servers.broker_url,
+        "SECRET_KEY": "of-the-benchmark-only",
+        "SIGNALBOX_HOME": str(home),
+        "LOG_LEVEL": "WARNING",
+        "BENCH_HANDLER": handler,
+        **system.environment,
+    }
+
+
+@contextmanager
+def open_stage(servers: Servers, system: System, *, template: str, handler: str) -> Iterator[Stage]:
+    """Set up a run on a copy of the system's template database, and take everything down after it."""
+    database = "run"
+    servers.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+    servers.execute(f"CREATE DATABASE {database} TEMPLATE {template}")
+    servers.flush_redis()
+    stage = Stage(servers, system, database=database, handler=handler, log=servers.directory / f"{system.name}.log")
+    try:
+        yield stage
+    finally:
+        stage.kill_consumers()
+        stage.connection.close()
+
+
+def _report_of(process: subprocess.Popen[str]) -> dict[str, float]:
+    output, _ = process.communicate(timeout=PATIENCE)
+    if process.returncode:
+        raise Stuck(f"the producer ended with status {process.returncode}")
+    report: dict[str, float] = json.loads(output.strip().splitlines()[-1])
+    return report
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process, of its children, and of those it has buried already."""
+    total = 0.0
+    try:
+        for one in [process, *process.children(recursive=True)]:
+            times = one.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    except psutil.NoSuchProcess:
+        pass
+    return total
