@@ -129,9 +129,7 @@ def fonts(target: Path) -> None:
 
 
 def run(command: list[str], environment: dict[str, str], problem: str, text: str = "") -> None:
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment, input=text, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, cwd=ROOT, env=environment, input=text, capture_output=True, text=True, check=False)
     if result.returncode:
         raise Failure(f"{problem}:\n{(result.stderr or result.stdout).strip()[-2000:]}")
 

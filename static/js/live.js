@@ -14,8 +14,34 @@ let isBehind = false; // missed something: read everything when the next frame a
 let waits = 0;
 let timer = null;
 
-function fire(topics) {
+// htmx's throttle drops what comes inside its window, the last change included. So hints are gathered here, fired
+// together at most once a second, and fired once more when they have stopped: an element may throttle up to two seconds.
+const APART = 1000;
+const TAIL = 2500;
+const waiting = new Set();
+const lately = new Set();
+let firedAt = 0;
+let firing = null;
+let tail = null;
+
+function dispatch(topics) {
   for (const topic of topics) document.body.dispatchEvent(new CustomEvent(`changed:${topic}`, { bubbles: true }));
+}
+
+function flush() {
+  firing = null;
+  firedAt = Date.now();
+  const topics = [...waiting];
+  waiting.clear();
+  for (const topic of topics) lately.add(topic);
+  clearTimeout(tail);
+  tail = setTimeout(() => { const last = [...lately]; lately.clear(); dispatch(last); }, TAIL);
+  dispatch(topics);
+}
+
+function fire(topics) {
+  for (const topic of topics) waiting.add(topic);
+  if (waiting.size && !firing) firing = setTimeout(flush, Math.max(0, firedAt + APART - Date.now()));
 }
 
 function show() {
