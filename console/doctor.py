@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -260,6 +261,17 @@ def processes() -> Iterator[Finding]:
             *("processes", "warning", f"Silent for too long: {', '.join(silent)}."),
             "They ended without saying so, or hang. Their work is rescued; look at their logs.",
         )
+
+
+def heartbeat(role: str) -> Iterator[Finding]:
+    """Look for one role on this host: what a container's health check asks."""
+    from messaging.queries.overview import workers
+
+    host = socket.gethostname()
+    if any(row.is_alive and row.role == role and row.host == host for row in workers()):
+        yield Finding("processes", "ok", f"A {role} is alive on {host}.")
+    else:
+        yield Finding("processes", "problem", f"No {role} is alive on {host}.", "Look at its log; restart it.")
 
 
 def broker() -> Iterator[Finding]:

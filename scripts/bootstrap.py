@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 BASE, DEV = ROOT / "requirements" / "base.txt", ROOT / "requirements" / "dev.txt"
-ASSETS = [ROOT / "package.json", ROOT / "package-lock.json", ROOT / "scripts" / "assets.py"]
+ASSETS = ROOT / "scripts" / "assets.py"
 
 
 class Failure(Exception):
@@ -38,8 +38,9 @@ def main() -> int:
     try:
         require_python()
         ensure_environment()
+        assets = start_assets()  # npm works while pip does
         install(DEV if arguments.dev else BASE)
-        fetch_assets()
+        finish_assets(assets)
     except Failure as failure:
         print(f"signalbox: {failure}", file=sys.stderr)
         return 1
@@ -110,19 +111,27 @@ def install(lock: Path) -> None:
     stamp("dev" if lock == DEV else "base", [lock])
 
 
-def fetch_assets() -> None:
-    """Build static/vendor; the console works without it, less comfortably, so a failure only warns."""
-    sources = [path for path in ASSETS if path.exists()]
-    if ASSETS[-1] not in sources or (is_fresh("assets", sources) and (ROOT / "static" / "vendor").is_dir()):
-        return
-    with Step("Fetching the front-end libraries"):
-        result = subprocess.run([str(PYTHON), str(ASSETS[-1])], capture_output=True, text=True, check=False)
-    if result.returncode:
-        reason = (result.stderr or result.stdout).strip().splitlines()[-3:]
-        print("  Warning: static/vendor is incomplete, so charts, the editor or smooth updates may be missing.")
-        print("  Mend it with `make assets`. The reason was:", *reason, sep="\n    ")
-        return
-    stamp("assets", sources)
+def start_assets() -> subprocess.Popen[str]:
+    """Begin to build static/vendor; done at once when nothing changed."""
+    return subprocess.Popen(
+        [str(PYTHON), str(ASSETS)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish_assets(building: subprocess.Popen[str]) -> None:
+    """Wait for static/vendor; the console works without it, less comfortably, so a failure only warns."""
+    try:
+        output, _ = building.communicate(timeout=0.3)
+    except subprocess.TimeoutExpired:
+        with Step("Fetching the front-end libraries"):
+            output, _ = building.communicate()
+    if building.returncode:
+        print("  Warning: static/vendor is incomplete: charts, the editor or smooth updates are missing.")
+        print("  Mend it with `make assets`. The reason was:", *output.strip().splitlines()[-3:], sep="\n    ")
 
 
 def is_fresh(name: str, sources: list[Path]) -> bool:

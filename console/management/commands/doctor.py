@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from console.doctor import Finding, examine
+from console.doctor import Finding, examine, heartbeat
 
 
 class Command(BaseCommand):
@@ -16,9 +16,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument("--role", help="look only for a live process of this role on this host (a health check)")
 
-    def handle(self, *, as_json: bool, **_: Any) -> None:
-        findings = examine()
+    def handle(self, *, as_json: bool, role: str | None, **_: Any) -> None:
+        findings = list(heartbeat(role)) if role else examine()
         has_problem = any(finding.level == "problem" for finding in findings)
         if as_json:
             report = {"ok": not has_problem, "findings": [finding.as_json() for finding in findings]}

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 
 from console import environment as env
 from console import web
+from console.roles import ensure_first_operator
 from messaging.delivery.presence import presence, sign_off
 
 
@@ -22,6 +23,8 @@ class Command(BaseCommand):
         listener = web.listen(host, port)
         self.stdout.write(f"Serving {web.address(listener)}")
         self.stdout.flush()
+        if env.text("SIGNALBOX_ADMIN_PASSWORD"):
+            ensure_first_operator()
         presence("web")
         try:
             uvicorn.Server(web.config()).run(sockets=[listener])
