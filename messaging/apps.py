@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.db.utils import DEFAULT_DB_ALIAS
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -16,3 +20,12 @@ class MessagingConfig(AppConfig):
 
         prepare_connections()
         autodiscover_modules("events", "consumers")
+        post_migrate.connect(_synchronise, sender=self, dispatch_uid="messaging.subscriptions")
+
+
+def _synchronise(using: str, **_: Any) -> None:
+    """A deploy's migrate step writes the subscriptions, so that the first publish after it already finds them."""
+    from messaging.subscriptions import synchronise
+
+    if using == DEFAULT_DB_ALIAS:
+        synchronise()

@@ -1,7 +1,8 @@
 """Deliver one claim: optimistic chunks, single messages where a chunk fails, and the three guarantees.
 
 Why a chunk runs without savepoints: nearly all of its handlers succeed, so one commit serves them all. When one
-fails, everything rolls back and each message runs in a transaction of its own; that rerun costs nobody a failure.
+fails, everything rolls back; that message runs in a transaction of its own, and its neighbours as smaller chunks.
+The rerun costs nobody a failure.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Contended(MessagingError):
 
 
 class _ChunkFailed(Exception):
-    """A handler of the chunk failed: roll back and run each message alone."""
+    """A handler of the chunk failed: roll back. ``place`` is its position among the rows that ran together."""
+
+    def __init__(self, place: int = 0) -> None:
+        self.place = place
 
 
 class _Conflict(Exception):
@@ -72,6 +76,7 @@ def _read(token: UUID) -> list[Claimed]:
 
 def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None, sizer: Sizer) -> None:
     rows: list[Claimed] = []
+    fresh: list[Claimed] = []
     try:
         with transaction.atomic():
             rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
@@ -80,8 +85,10 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
             if fresh:
                 _run_together(consumer, token, fresh, sizer)
             _make_callbacks_robust()
-    except _ChunkFailed:
-        _deliver_each(consumer, token, rows, sizer)
+    except _ChunkFailed as failed:
+        sizer.shrink()
+        _deliver_around(consumer, token, fresh, failed.place, sizer)
+        _deliver_each(consumer, token, [row for row in rows if row not in fresh], sizer)
     except DatabaseError as error:
         if is_connection_error(error) or not rows:
             raise
@@ -97,18 +104,28 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
 
 def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
     executions = []
-    for row in rows:
+    for place, row in enumerate(rows):
         execution = execute(consumer, row)
         sizer.note(execution.duration_us)
         if execution.error is not None:
-            raise _Conflict if _is_conflict(execution.error) else _ChunkFailed
+            raise _Conflict if _is_conflict(execution.error) else _ChunkFailed(place)
         executions.append(execution)
     settling.settle_done(token, executions)
 
 
+def _deliver_around(consumer: Consumer, token: UUID, rows: Sequence[Claimed], place: int, sizer: Sizer) -> None:
+    """Run the failed message alone, those before it (which succeeded) and those after it as chunks again."""
+    before, after = [row.message_id for row in rows[:place]], [row.message_id for row in rows[place + 1 :]]
+    if before:
+        _deliver_chunk(consumer, token, before, sizer)
+    _deliver_alone(consumer, token, rows[place].message_id, sizer)
+    if after:
+        _deliver_chunk(consumer, token, after, sizer)
+
+
 def _halve(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
     """Two chunks met on the same rows: wait a little and try smaller ones. Counts for nothing."""
-    sizer.conflicted()
+    sizer.shrink()
     pause(random.uniform(0.001, 0.02))  # noqa: S311  jitter, no secret
     ids = [row.message_id for row in rows]
     if len(ids) <= 2:

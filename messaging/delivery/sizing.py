@@ -7,8 +7,9 @@ from messaging.settings import options
 
 FIRST = 10
 SMOOTHING = 0.1
-CALM_CHUNKS = 8
-"""Chunks without a conflict before they may grow again."""
+SLOW_GROWTH = 1.25
+CALM_CHUNKS = 2
+"""Chunks without a rollback before they may grow again."""
 
 
 class Sizer:
@@ -17,6 +18,7 @@ class Sizer:
     def __init__(self) -> None:
         self._mean_us: float | None = None
         self._ceiling = float(FIRST)
+        self._growth = 2.0
         self._calm_after = 0
 
     def limit(self) -> int:
@@ -33,13 +35,13 @@ class Sizer:
         self._mean_us = duration_us if mean is None else mean + SMOOTHING * (duration_us - mean)
 
     def went_well(self) -> None:
-        """Let chunks grow, but not at once after a conflict."""
+        """Let chunks grow: fast until one first had to roll back, slowly from then on."""
         if self._calm_after:
             self._calm_after -= 1
         else:
-            self._ceiling = min(self._ceiling * 2, float(options().chunk_limit))
+            self._ceiling = min(self._ceiling * self._growth, float(options().chunk_limit))
 
-    def conflicted(self) -> None:
-        """Halve the chunks: two of them met on the same rows."""
+    def shrink(self) -> None:
+        """Halve the chunks: one rolled back, as a handler failed or two chunks met on the same rows."""
         self._ceiling = max(1.0, self._ceiling / 2)
-        self._calm_after = CALM_CHUNKS
+        self._growth, self._calm_after = SLOW_GROWTH, CALM_CHUNKS

@@ -14,3 +14,8 @@ def record_denied(*, actor: Actor, action: str, target: str) -> None:
 def record_revealed(*, actor: Actor, target: str, reason: str) -> None:
     """Write into the audit that masked fields of ``target`` were shown to ``actor``."""
     audit.record(actor, "reveal", target[:300], reason=reason)
+
+
+def record_switched(*, actor: Actor, action: str, target: str) -> None:
+    """Write into the audit that ``actor`` turned a switch of the console."""
+    audit.record(actor, action, target[:300])

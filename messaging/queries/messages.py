@@ -31,10 +31,27 @@ from messaging.queries.statuses import (
 )
 
 __all__ = [
-    "BIN_CAP", "STATUSES", "AttemptView", "DeliveryDot", "DeliveryView", "MessageDetail", "MessageFilter",
-    "MessageRow", "RelatedMessage", "Status", "count_messages", "count_newer", "count_with_dead_letter", "find_message", "get_message", "histogram",
-    "known_types", "list_messages", "nearest_before", "oldest_message",
-]  # fmt: skip
+    "BIN_CAP",
+    "STATUSES",
+    "AttemptView",
+    "DeliveryDot",
+    "DeliveryView",
+    "MessageDetail",
+    "MessageFilter",
+    "MessageRow",
+    "RelatedMessage",
+    "Status",
+    "count_messages",
+    "count_newer",
+    "count_with_dead_letter",
+    "find_message",
+    "get_message",
+    "histogram",
+    "known_types",
+    "list_messages",
+    "nearest_before",
+    "oldest_message",
+]
 
 STATUSES = WORST_FIRST
 BIN_CAP = 20_000
