@@ -22,9 +22,9 @@ _MOST_MEMBERS = 16
 class StrictParser(Parser):
     """django-ninja's way in for bodies, through the strict JSON reader."""
 
-    def parse_body(self, request: HttpRequest) -> dict[str, Any]:
+    def parse_body(self, request: HttpRequest) -> Any:
         value = strict_json.loads(request.body)
-        if not isinstance(value, dict):
+        if value is not None and not isinstance(value, dict):
             raise Undecodable("The body is not a JSON object.")
         return value
 

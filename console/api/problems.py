@@ -152,7 +152,9 @@ def _from_framework(error: Exception) -> Problem:
 
 def _invalid(violations: list[dict[str, Any]]) -> Problem:
     """Tell a field that nobody knows (400) from a value that is wrong (422)."""
-    errors = [(_path(violation["loc"]), str(violation["msg"])) for violation in violations]
+    errors = [
+        (_path(violation["loc"]), str(violation["msg"]).removeprefix("Value error, ")) for violation in violations
+    ]
     if errors[0][0] == "":
         return Problem(400, "undecodable", "Send a JSON object as the body.")
     unknown = [
