@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,27 @@ def visible_body(detail: HasBody, *, is_revealed: bool = False) -> bytes:
 def is_masked(detail: HasBody) -> bool:
     """Return whether something of this body is hidden by default."""
     return visible_body(detail) != detail.body
+
+
+SENSITIVE_HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"})
+
+
+@dataclass(frozen=True)
+class ShownHeader:
+    name: str
+    value: object
+    hidden: str
+    """What is hidden in its place ("42 characters"), empty when the value is shown."""
+
+
+def visible_headers(headers: Mapping[str, object], *, is_revealed: bool = False) -> list[ShownHeader]:
+    """Return the headers by name, credentials hidden unless revealed."""
+    result = []
+    for name, value in sorted(headers.items()):
+        is_hidden = name.lower() in SENSITIVE_HEADERS and not is_revealed
+        size = f"{len(str(value)):,} characters"
+        result.append(ShownHeader(name, "" if is_hidden else value, size if is_hidden else ""))
+    return result
 
 
 @dataclass(frozen=True)

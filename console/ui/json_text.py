@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from console.ui.markup.json_view import DEEPEST, Lexeme, Pairs, TooDeep, decode, parse
 from console.ui.markup.text import visible
+from messaging.contracts import redaction
 
 _KEY = re.compile(r'^(\s*)("(?:[^"\\]|\\.)*")(\s*:)')
 MOST_LINES = 3_000
@@ -35,6 +36,8 @@ def _write(value: Any, depth: int) -> str:
     if isinstance(value, Lexeme):
         return str(value)
     if isinstance(value, Pairs):
+        if len(value.members) == 1 and value.members[0][0] == redaction.MARK:
+            return f"{{{_text(redaction.MARK)}: {_write(value.members[0][1], 0)}}}"
         members = [f"{inner}{_text(name)}: {_write(child, depth + 1)}" for name, child in value.members]
         return "{\n" + ",\n".join(members) + f"\n{outer}}}" if members else "{}"
     if isinstance(value, list):

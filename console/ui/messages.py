@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from console.actors import actor_of
 from console.ui.access import viewer
-from console.ui.bodies import is_masked, visible_body
+from console.ui.bodies import is_masked, visible_body, visible_headers
 from console.ui.histogram import histogram_of
 from console.ui.search import RANGES, Search, cursor, parse_search, parse_words
 from console.ui.timeline import timeline_of
@@ -149,7 +149,7 @@ def _detail_context(
         "is_revealed": is_revealed,
         "may_operate": actor.may("operate"),
         "may_reveal": actor.may(REVEAL),
-        "headers": sorted(detail.headers.items()),
+        "headers": visible_headers(detail.headers, is_revealed=is_revealed),
         "records": audit.list_audit(target=f"message:{detail.id}").rows if tab == "audit" else (),
         "list_query": _list_query(request),
     }

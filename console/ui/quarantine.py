@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 from console.actors import actor_of
 from console.ui import actions
 from console.ui.access import operator, viewer
-from console.ui.bodies import BYTES_PER_ROW, MOST_ROWS, hex_rows
+from console.ui.bodies import BYTES_PER_ROW, MOST_ROWS, hex_rows, visible_headers
 from console.ui.search import cursor
 from messaging.operations import discard_quarantined, retry_quarantined
 from messaging.queries import quarantine
@@ -58,7 +58,7 @@ def quarantined(request: HttpRequest, id: UUID) -> HttpResponse:
         "is_cut": len(found.raw) > BYTES_PER_ROW * MOST_ROWS,
         "shown": min(len(found.raw), BYTES_PER_ROW * MOST_ROWS),
         "is_text": _is_text(found.raw),
-        "headers": sorted(found.headers.items()),
+        "headers": visible_headers(found.headers),
         "may_operate": actor_of(request).may("operate"),
         "request_id": uuid4(),
     }

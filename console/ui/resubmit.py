@@ -14,14 +14,13 @@ from django.views.decorators.http import require_http_methods
 from console.actors import actor_of
 from console.ui import actions
 from console.ui.access import operator
-from console.ui.bodies import visible_body
+from console.ui.bodies import SENSITIVE_HEADERS, is_masked, visible_body
 from console.ui.json_text import difference, formatted
 from messaging.errors import OperationRefused
 from messaging.operations import ResubmitCheck, check_resubmission, resubmit_dead_letter
 from messaging.queries import dead_letters
 from messaging.queries.dead_letters import DeadLetterDetail
 
-SENSITIVE = ("authorization", "cookie", "set-cookie", "x-api-key")
 AUDIENCES = ("failed", "all")
 
 
@@ -60,7 +59,7 @@ def _send(request: HttpRequest, found: DeadLetterDetail, *, original: str, text:
             request_id=actions.request_id(request),
         )
     except OperationRefused as refused:
-        return _show(request, found, original=original, text=text, refused=f"{refused} Nothing was sent.")
+        return _show(request, found, original=original, text=text, refused=str(refused))
     flash.success(request, "The copy was sent. The original is resolved when the copy is handled, not before.")
     return HttpResponseRedirect(reverse("message", args=[result.message_id]))
 
@@ -92,9 +91,10 @@ def _show(
         "hot_lines": ",".join(str(error.line) for error in check.errors if error.line),
         "problems": _problems(check),
         "difference": changes,
+        "has_masked": is_masked(found),
         "is_same": changes.is_same,
         "free_headers": sorted(free.items()),
-        "sensitive_headers": [name for name in found.headers if name.lower() in SENSITIVE],
+        "sensitive_headers": [name for name in found.headers if name.lower() in SENSITIVE_HEADERS],
         "refused": refused,
         "reason": request.POST.get("reason", ""),
         "audience": request.POST.get("audience", "failed"),
@@ -105,14 +105,13 @@ def _show(
 
 
 def _free(found: DeadLetterDetail) -> dict[str, str]:
-    return {name: str(value) for name, value in found.headers.items() if name.lower() not in SENSITIVE}
+    return {name: str(value) for name, value in found.headers.items() if name.lower() not in SENSITIVE_HEADERS}
 
 
 def _problems(check: ResubmitCheck) -> str:
     """Return in words why the copy cannot be sent, empty when it can."""
     if not check.is_open:
-        by = f" by {check.resolved_by}" if check.resolved_by else ""
-        return f"The original is no longer an open dead letter: it was taken care of{by} meanwhile."
+        return f"The original is {check.resolved_by}. Nothing can be sent for it any more."
     if not check.errors:
         return ""
     line = check.errors[0].line
