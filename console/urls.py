@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import include, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
-for _prefix, _module in (
-    ("", "console.health"),
-    ("api/v1/", "console.api.urls"),
-    ("shop/", "examples.ecommerce.urls"),
-    ("", "console.ui.urls"),
-):
-    try:
-        import_module(_module)
-    except ImportError:  # written at the same time
-        continue
-    urlpatterns.append(path(_prefix, include(_module)))
-urlpatterns.append(path("admin/", admin.site.urls))
+urlpatterns = [
+    path("", include("console.health")),
+    path("api/v1/", include("console.api.urls")),
+    path("shop/", include("examples.ecommerce.urls")),
+    path("admin/", admin.site.urls),
+    path("", include("console.ui.urls")),
+]
 
 handler403 = "console.ui.errors.denied"
 handler404 = "console.ui.errors.missing"

@@ -34,8 +34,6 @@ class Publisher:
     """Collects topics from any thread and sends them from one of its own."""
 
     def __init__(self) -> None:
-        self.origin = secrets.token_hex(4)
-        self._pending: set[str] = set()
         self.start_over()
 
     def start_over(self) -> None:
@@ -69,7 +67,8 @@ class Publisher:
             with self._changed:
                 if not self._pending:
                     self._changed.wait(timeout=None if told_tail else TAIL)
-                topics, self._pending = self._pending, set()
+                topics = frozenset(self._pending)
+                self._pending.clear()
             told_tail = not topics
             if topics:
                 self._sequence += 1
@@ -83,8 +82,8 @@ class Publisher:
         event = {"type": "hint", "origin": self.origin, "number": self._sequence, "topics": topics}
         try:
             self._wait_for(layer.group_send(HINTS, event), in_memory=isinstance(layer, InMemoryChannelLayer))
-        except Exception as problem:  # a hint is worth nothing compared with the process it runs in
-            log.warning("live hint not sent: %s", problem or type(problem).__name__)
+        except Exception as problem:  # noqa: BLE001  a hint is worth nothing compared with the process it runs in
+            log.warning("live hint not sent: %r", problem)
 
     def _wait_for(self, sending: Coroutine[Any, Any, None], *, in_memory: bool) -> None:
         loop = self._server_loop

@@ -20,7 +20,7 @@ def _on_logged_out(sender: object, user: Any = None, **extra: object) -> None:
         return
     try:
         async_to_sync(layer.group_send)(of_user(user.pk), {"type": "signed.out"})
-    except Exception as problem:  # the minute's check closes them; signing out must not fail
+    except Exception as problem:  # noqa: BLE001  the minute's check closes them; signing out must not fail
         log.warning("sockets of %s not closed at sign-out: %s", user, problem)
 
 

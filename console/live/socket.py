@@ -21,7 +21,7 @@ RECHECK = 60.0
 SIGNED_OUT, NOT_ALLOWED = 4401, 4403
 
 
-class LiveSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
+class LiveSocket(AsyncJsonWebsocketConsumer):
     """One open page. Frames are numbered, so that the page notices a gap."""
 
     async def connect(self) -> None:

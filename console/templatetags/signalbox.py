@@ -47,7 +47,9 @@ def state_word(status: str) -> str:
 
 @register.filter(name="number")
 def number_filter(value: Any) -> str:
-    return numbers.number(value) if isinstance(value, int | float) else str(value if value is not None else numbers.EMPTY)
+    return (
+        numbers.number(value) if isinstance(value, int | float) else str(value if value is not None else numbers.EMPTY)
+    )
 
 
 @register.simple_tag
@@ -195,7 +197,7 @@ def keep_query(context: Context, **changes: Any) -> str:
 def current(context: Context, name: str) -> SafeString:
     """Mark the section that this page belongs to; ``name`` is the URL name of the section's first page."""
     path, first = getattr(context.get("request"), "path", ""), reverse(name)
-    is_here = path == first or path.startswith(f"{first.rstrip('/')}/") and name != "overview"
+    is_here = path == first or (name != "overview" and path.startswith(f"{first}/"))
     return SafeString(' aria-current="page"' if is_here else "")
 
 
@@ -214,7 +216,7 @@ def if_vendor(name: str) -> str:
 
 
 def _is_collected(name: str) -> bool:
-    return bool(settings.STATIC_ROOT) and (Path(settings.STATIC_ROOT) / f"vendor/{name}").is_file()
+    return settings.STATIC_ROOT is not None and (Path(settings.STATIC_ROOT) / f"vendor/{name}").is_file()
 
 
 @register.simple_tag(takes_context=True)

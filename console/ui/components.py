@@ -29,7 +29,8 @@ MEANINGS = {
     "scheduled": "due later, a row with a time",
 }
 NEUTRALS = ("ground", "surface", "inset", "selected", "line", "control", "ink", "ink-2", "ink-3")
-BODY = b"""{"id": 90071992547409931, "customer": {"email": {"__masked__": "e-mail, 21 characters"}, "note": "<b>\\u202e"},
+BODY = b"""{"id": 90071992547409931,
+"customer": {"email": {"__masked__": "e-mail, 21 characters"}, "note": "<b>\\u202e"},
 "currency": "CHF", "total": 149.80, "items": [{"sku": "TEA-GRN-100", "quantity": 3}], "gift": null}"""
 TRACEBACK = """Traceback (most recent call last):
   File "/srv/shop/billing/money.py", line 86, in minor_units

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
 from django.http import HttpRequest
 
-from messaging import clock
+from console.ui import kept, sample
 from messaging.queries import consumers, overview
-
-FRESH_FOR = 1.0
-"""Seconds that one reading serves every request of this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,31 +31,21 @@ class Shell:
     release: str
 
 
-_lock = threading.Lock()
-_kept: tuple[float, Shell] | None = None
+_kept: kept.Kept[Shell] = kept.shell
 
 
 def shell(request: HttpRequest | None = None) -> Shell:
-    """Return a reading at most FRESH_FOR seconds old."""
-    global _kept
-    with _lock:
-        if _kept is None or time.monotonic() - _kept[0] > FRESH_FOR:
-            _kept = (time.monotonic(), _read())
-        return _kept[1]
+    """Return a reading at most a second old."""
+    return _kept.get(_read)
 
 
 def forget() -> None:
     """Drop the reading, so that the next page shows what an operator has just changed."""
-    global _kept
-    with _lock:
-        _kept = None
+    _kept.forget()
 
 
 def _read() -> Shell:
-    try:
-        vitals = overview.vitals()
-    except NotImplementedError:  # written at the same time
-        vitals = _no_vitals()
+    vitals = overview.vitals()
     rows = [row for name in vitals.paused[:3] if (row := consumers.get_consumer(name))]
     return Shell(
         vitals=vitals,
@@ -75,22 +60,7 @@ def _read() -> Shell:
             )
             for row in rows
         ),
-        sample_traffic=_sample_traffic(),
+        sample_traffic=sample.is_on(),
         environment=settings.ENVIRONMENT_NAME,
         release=settings.RELEASE,
     )
-
-
-def _no_vitals() -> overview.Vitals:
-    return overview.Vitals(
-        as_of=clock.now(), outbox_rows=0, outbox_lag_seconds=0.0, relays_alive=0, workers_alive=0, workers_known=0,
-        dead_letters=0, backlog=0, oldest_at=None, paused=(), quarantined=0,
-    )  # fmt: skip
-
-
-def _sample_traffic() -> bool:
-    try:
-        from console.ui import sample
-    except ImportError:  # written at the same time
-        return False
-    return bool(getattr(sample, "is_on", lambda: False)())

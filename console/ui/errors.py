@@ -7,7 +7,6 @@ import logging
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-
 log = logging.getLogger(__name__)
 
 

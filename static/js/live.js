@@ -11,6 +11,7 @@ let last = null; // sequence of the last frame of this connection
 let heardAt = 0;
 let staleSince = null;
 let isBehind = false; // missed something: read everything when the next frame arrives
+let wasHeard = false;
 let waits = 0;
 let timer = null;
 
@@ -89,6 +90,7 @@ function receive(event) {
   let frame;
   try { frame = JSON.parse(event.data); } catch { return; }
   heardAt = Date.now();
+  wasHeard = true;
   waits = 0;
   const hasGap = last !== null && frame.seq !== last + 1;
   last = frame.seq;
@@ -112,8 +114,9 @@ function connect() {
     if (socket !== mine) return;
     socket = null;
     isBehind = true;
-    // 4401 and 4403: signed out, or the permission was taken away. The next page load says which.
+    // 4401 and 4403: signed out, or the permission was taken away. The server says which, and what was on screen goes.
     if (event.code === 4401 || event.code === 4403) {
+      if (wasHeard) location.reload(); // never at once, or a page whose socket gets no cookie would reload for ever
       becomeStale();
       return;
     }

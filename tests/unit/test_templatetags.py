@@ -23,7 +23,9 @@ def draw(source: str, **values: object) -> str:
 
 
 class TestState:
-    @pytest.mark.parametrize(("status", "word"), [("dead", "Dead-lettered"), ("handled", "Handled"), ("paused", "Paused")])
+    @pytest.mark.parametrize(
+        ("status", "word"), [("dead", "Dead-lettered"), ("handled", "Handled"), ("paused", "Paused")]
+    )
     def test_shows_icon_word_and_colour(self, status: str, word: str) -> None:
         html = draw("{% state status %}", status=status)
         assert f"#i-{status}" in html
@@ -53,7 +55,8 @@ class TestIds:
 
 class TestNumbers:
     @pytest.mark.parametrize(
-        ("value", "text"), [(None, "–"), (0, "0"), (1204, "1,204"), (2**70, "1,180,591,620,717,411,303,424"), (12.0, "12")]
+        ("value", "text"),
+        [(None, "–"), (0, "0"), (1204, "1,204"), (2**70, "1,180,591,620,717,411,303,424"), (12.0, "12")],
     )
     def test_separates_thousands_exactly(self, value: float | None, text: str) -> None:
         assert draw("{% number value %}", value=value) == text
@@ -63,22 +66,29 @@ class TestNumbers:
 
     @pytest.mark.parametrize(
         ("value", "text"),
-        [(None, "–"), (0.0, "0 ms"), (0.4, "0.40 ms"), (8.14, "8.1 ms"), (412, "412 ms"), (2600, "2.6 s"), (98_000, "1 min")],
+        [
+            (None, "–"),
+            (0.0, "0 ms"),
+            (0.4, "0.40 ms"),
+            (8.14, "8.1 ms"),
+            (412, "412 ms"),
+            (2600, "2.6 s"),
+            (98_000, "1 min"),
+        ],
     )
     def test_picks_the_unit_of_a_duration(self, value: float | None, text: str) -> None:
         assert draw("{% ms value %}", value=value) == text
 
     @pytest.mark.parametrize(
-        ("seconds", "text"), [(0.4, "0.4 s"), (59, "59 s"), (2280, "38 min"), (9780, "2 h 43 min"), (104_400, "1 d 5 h")]
+        ("seconds", "text"),
+        [(0.4, "0.4 s"), (59, "59 s"), (2280, "38 min"), (9780, "2 h 43 min"), (104_400, "1 d 5 h")],
     )
     def test_writes_at_most_two_units(self, seconds: float, text: str) -> None:
         assert numbers.span(seconds) == text
 
 
 class TestTimes:
-    @pytest.mark.parametrize(
-        ("past", "text"), [(0, "just now"), (4, "4 s ago"), (-596, "in 9 min"), (7200, "2 h ago")]
-    )
+    @pytest.mark.parametrize(("past", "text"), [(0, "just now"), (4, "4 s ago"), (-596, "in 9 min"), (7200, "2 h ago")])
     def test_shows_relative_words_with_the_absolute_time_as_title(self, past: int, text: str) -> None:
         html = numbers.time_tag(NOW - timedelta(seconds=past), "ago", NOW)
         assert f">{text}</time>" in html

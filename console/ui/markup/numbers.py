@@ -73,7 +73,7 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def time_tag(moment: datetime | None, form: str, now: datetime) -> SafeString:
-    """Return a <time> element; ``form`` is "ago", "age", "clock", "minute" or "full". Its title is absolute, UTC, to the ms."""
+    """Return a <time> element, absolute in its title; ``form`` is "ago", "age", "clock", "minute" or "full"."""
     if moment is None:
         return format_html('<span class="quiet">{}</span>', EMPTY)
     utc = moment.astimezone(UTC)
@@ -92,5 +92,11 @@ def time_tag(moment: datetime | None, form: str, now: datetime) -> SafeString:
     else:
         text = ago(moment, now)
     return format_html(
-        '<time class="when" datetime="{}" data-form="{}" title="{} {}{} UTC">{}</time>', stamp, form, day, clock, ms, text
+        '<time class="when" datetime="{}" data-form="{}" title="{} {}{} UTC">{}</time>',
+        stamp,
+        form,
+        day,
+        clock,
+        ms,
+        text,
     )

@@ -113,7 +113,12 @@ def _library(frames: Sequence[Frame]) -> SafeString:
         "",
         '<li data-n="{}"><span><span class="p">{} in {}:</span> {}</span></li>',
         (
-            (frame.line, visible(frame.file), visible(shorten(frame.name, 200)), visible(shorten(" ".join(frame.code), 300)))
+            (
+                frame.line,
+                visible(frame.file),
+                visible(shorten(frame.name, 200)),
+                visible(shorten(" ".join(frame.code), 300)),
+            )
             for frame in frames
         ),
     )
@@ -160,5 +165,8 @@ def render(text: str) -> SafeString:
         ),
     )
     return format_html(
-        '<div class="tb" tabindex="0">{}{}<div class="tb-end">{}</div></div>', _frames(last.frames), folded, _error(last.error)
+        '<div class="tb" tabindex="0">{}{}<div class="tb-end">{}</div></div>',
+        _frames(last.frames),
+        folded,
+        _error(last.error),
     )
