@@ -14,7 +14,7 @@ from messaging.testing import run_until_idle
 from tests import rows
 from tests.api import Api, order, problem
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 WHY = {"reason": "the bank is back"}
 
@@ -60,6 +60,7 @@ class TestReplay:
         other = api.post(f"/dead-letters/{letter.id}/discard", WHY, Idempotency_Key="k")
         assert problem(other, 422)["code"] == "request_id_reused"
 
+    @pytest.mark.django_db(transaction=True)
     def test_runs_once_for_many_at_once(self, letter: DeadLetter) -> None:
         api = Api("operate")
 
@@ -175,6 +176,7 @@ class TestQuarantine:
 
 
 class TestWholeWay:
+    @pytest.mark.django_db(transaction=True)
     def test_an_order_posted_here_is_handled_and_seen_here(self) -> None:
         synchronise()
         api = Api("publish", "read")
