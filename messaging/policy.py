@@ -10,6 +10,8 @@ from typing import Any
 from messaging.errors import ConfigurationError, ContractError, PermanentError, RetryLater
 
 _DURATION = re.compile(r"\A(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
+LONGEST_WAIT = 10 * 365 * 86400.0
+"""Ten years, in seconds: what a handler asks for must stay a date that can be written."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -83,7 +85,7 @@ Decision = TryAgain | GiveUp | Ignore
 def decide(error: BaseException, *, failures: int, retry: Retry) -> Decision:
     """Say what follows ``error`` when ``failures`` executions failed before it."""
     if isinstance(error, RetryLater):
-        return TryAgain(error.after.total_seconds(), is_failure=False)
+        return TryAgain(min(error.after.total_seconds(), LONGEST_WAIT), is_failure=False)
     if isinstance(error, retry.ignore):
         return Ignore()
     if isinstance(error, ContractError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,8 @@ from messaging.errors import ContractError, TransactionRequired
 from messaging.ids import new_id
 from messaging.settings import options
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # with an even number of backslashes before it, else it is text
+TENANT_LIMIT = 100
 TEXT_LIMIT = 200
 """Longest key, correlation id and source, in characters."""
 
@@ -108,7 +111,7 @@ def wrap(
         version=message.contract_version,
         kind=message.contract_kind,
         source=_text("source", source or options().source),
-        tenant=_text("tenant", tenant or (scope.context.tenant if scope else "")),
+        tenant=_text("tenant", tenant or (scope.context.tenant if scope else ""), limit=TENANT_LIMIT),
         body=encode(message),
         headers={_text("headers", k): _text(f"headers.{k}", v, limit=4000) for k, v in (headers or {}).items()},
         key=None if key is None else _text("key", str(key)),
@@ -130,7 +133,7 @@ def encode(message: MessageModel) -> bytes:
         body = message.__pydantic_serializer__.to_json(message)
     except ValueError as error:
         raise ContractError(f"{message.contract_name} cannot be written as JSON: {error}.") from error
-    if b"\\u0000" in body and "\x00" in str(message):
+    if _NUL.search(body):
         raise ContractError(f"{message.contract_name} holds a NUL character, which cannot be stored as text.")
     if len(body) > options().max_body_bytes:
         limit = options().max_body_bytes

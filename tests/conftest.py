@@ -50,6 +50,25 @@ def rabbitmq() -> str:
         pytest.skip(str(reason))
 
 
+@pytest.fixture(autouse=True)
+def _no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test be a worker of its own, whose heartbeat thread does not outlive the test's database."""
+    from messaging.delivery import presence
+
+    monkeypatch.setattr(presence, "heartbeat_is_on", False)
+    monkeypatch.setattr(presence, "_mine", {})
+
+
+@pytest.fixture
+def station() -> Iterator[Any]:
+    """Declare consumers for one test; see ``tests.factories.Station``."""
+    from tests.factories import Station
+
+    station = Station()
+    yield station
+    station.close()
+
+
 @pytest.fixture
 def virtual_clock() -> Iterator[Any]:
     """Install the clock that a test sets by hand: ``virtual_clock(moment)``."""

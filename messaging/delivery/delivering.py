@@ -214,7 +214,7 @@ def _fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
         log.warning("%s: %s was taken over while it failed.", consumer.name, execution.row.message_id)
 
 
-def _is_conflict(error: Exception) -> bool:
+def _is_conflict(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and (must_run_again(error) or is_connection_error(error))
 
 

@@ -33,7 +33,7 @@ class Execution:
     started_at: datetime
     duration_us: int = 0
     published: list[Envelope] | None = None
-    error: Exception | None = None
+    error: Exception | SystemExit | None = None
     finished_at: datetime | None = None
 
     @property
@@ -52,7 +52,7 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     try:
         with _handler_span(consumer, row):
             _call(consumer, row, scope)
-    except Exception as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
         execution.error = error
     finally:
         current_scope.reset(token)

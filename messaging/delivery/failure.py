@@ -37,7 +37,7 @@ def describe(error: BaseException, *, consumer: str) -> Failure:
     text = "".join(traceback.format_exception(error))
     return Failure(
         type=kind[:200],
-        message=storable(str(error))[:MESSAGE_LIMIT],
+        message=storable(_text_of(error))[:MESSAGE_LIMIT],
         location=storable(place)[:300],
         traceback=_cut(storable(_relative(text))),
         fingerprint=fingerprint(consumer, kind, group),
@@ -62,6 +62,13 @@ def fingerprint(consumer: str, kind: str, place: str) -> str:
 def storable(text: str) -> str:
     """Return ``text`` without what no database keeps: NUL and lone surrogates."""
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001  a handler's own class may be broken too
+        return f"(its text cannot be had: {type(second).__name__} in __str__)"
 
 
 def _is_own(filename: str) -> bool:

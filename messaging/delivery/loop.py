@@ -23,7 +23,6 @@ from messaging.settings import options
 log = logging.getLogger("messaging.delivery")
 ALONE_EVERY = 8
 """Every so many claims the deliveries that must run alone come first, so that a steady load cannot starve them."""
-RELEASE_TRIES = 20
 
 stopping = threading.Event()
 """Set when the process is asked to end: the chunk under way finishes, nothing new is claimed."""
@@ -77,6 +76,9 @@ def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s: the database failed during delivery, giving the claim back: %s", consumer.name, error)
         connection.close()
+    except BaseException:
+        release(token)
+        raise
     # Whatever is still claimed belongs to nobody now: this process lives, so rescue would never take it.
     release(token)
 
@@ -86,11 +88,15 @@ def release(token: UUID) -> None:
 
     A COMMIT whose answer was lost is safe here: if it happened the rows are gone, if not they run again.
     """
-    for attempt in range(RELEASE_TRIES):
+    wait = 0.05
+    while True:
         try:
             store().release(token)
             return
         except (DatabaseError, InterfaceError):
             connection.close()
-            pause(min(0.05 * 2**attempt, 5.0))
-    log.error("Could not give claim %s back; it is rescued when this worker's heartbeat ends.", token)
+        if stopping.is_set():
+            break
+        pause(wait)
+        wait = min(wait * 2, 5.0)
+    log.error("Could not give claim %s back; it is rescued when this worker has ended.", token)

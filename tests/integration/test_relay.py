@@ -1,0 +1,196 @@
+"""Outbox rows become exactly one delivery per subscription, whoever relays and however often."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from messaging import publish
+from messaging.database import store
+from messaging.envelope import Envelope
+from messaging.models import ConsumerState, Delivery, Message, OutboxEntry, Subscription
+from messaging.relay import Relay
+from messaging.subscriptions import synchronise
+from messaging.testing import run_until_idle
+from tests.factories import (
+    ANNOUNCE,
+    CLEAN,
+    DoorsOpened,
+    TrainArrived,
+    arrive,
+    elsewhere,
+    is_postgresql,
+    ledger,
+    relay,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def duplicate_outbox_row() -> None:
+    row = OutboxEntry.objects.get()
+    row.pk = None
+    row.save(force_insert=True)
+
+
+class TestRelay:
+    def test_makes_one_delivery_for_each_subscription(self, station: Any) -> None:
+        station.declare(name=ANNOUNCE)
+        station.declare(name=CLEAN)
+        [message_id] = arrive("ICE 1")
+        assert relay() == 1
+        assert not OutboxEntry.objects.exists()
+        made = Delivery.objects.filter(message_id=message_id).order_by("consumer")
+        assert [(each.consumer, each.run, each.failures) for each in made] == [(ANNOUNCE, 1, 0), (CLEAN, 1, 0)]
+
+    def test_takes_an_outbox_row_that_nobody_wants(self) -> None:
+        arrive("ICE 1")
+        assert relay() == 1
+        assert (OutboxEntry.objects.count(), Delivery.objects.count(), Message.objects.count()) == (0, 0, 1)
+
+    def test_makes_one_delivery_of_a_repeated_outbox_row(self, station: Any) -> None:
+        station.declare()
+        arrive("ICE 1")
+        duplicate_outbox_row()
+        assert relay() == 2
+        assert Delivery.objects.count() == 1
+
+    def test_makes_one_delivery_of_a_row_that_is_repeated_later(self, station: Any) -> None:
+        station.declare()
+        arrive("ICE 1")
+        row = OutboxEntry.objects.get()
+        relay()
+        row.pk = None
+        row.save(force_insert=True)
+        relay()
+        run_until_idle()
+        assert ledger() == ["ICE 1"]
+
+    def test_makes_one_delivery_of_a_repeated_directed_row(self, station: Any) -> None:
+        station.declare(name=ANNOUNCE)
+        station.declare(name=CLEAN)
+        [message_id] = arrive("ICE 1")
+        OutboxEntry.objects.all().delete()
+        message = Message.objects.get(id=message_id)
+        with transaction.atomic():
+            for _ in range(2):
+                store().direct(directed(message, consumer=CLEAN, run=2))
+        relay()
+        assert [(each.consumer, each.run) for each in Delivery.objects.all()] == [(CLEAN, 2)]
+
+    def test_takes_no_more_than_its_batch(self, station: Any) -> None:
+        station.declare()
+        arrive(*(f"RE {n}" for n in range(7)))
+        assert [store().relay(3).taken for _ in range(4)] == [3, 3, 1, 0]
+        assert Delivery.objects.count() == 7
+
+    def test_sees_a_row_whose_transaction_committed_after_a_later_one(self, station: Any) -> None:
+        if not is_postgresql():
+            pytest.skip("SQLite has one writer at a time: no later id can commit first")
+        station.declare()
+        is_published, may_commit = threading.Event(), threading.Event()
+
+        def slow() -> None:
+            with transaction.atomic():
+                publish(TrainArrived(train="slow"))
+                is_published.set()
+                assert may_commit.wait(10)
+
+        publishing = elsewhere(slow)
+        assert is_published.wait(10)
+        arrive("quick")
+        assert relay() == 1
+        may_commit.set()
+        publishing.result(10)
+        assert relay() == 1
+        run_until_idle()
+        assert ledger() == ["quick", "slow"]
+
+    def test_shares_the_rows_out_between_two_relays(self, station: Any) -> None:
+        station.declare()
+        arrive(*(f"RE {n}" for n in range(120)))
+        both = [elsewhere(lambda: sum(iter(lambda: store().relay(7).taken, 0))) for _ in range(2)]
+        assert sum(future.result(30) for future in both) == 120
+        assert Delivery.objects.count() == 120
+
+
+class TestSubscriptions:
+    def test_are_served_by_a_relay_that_does_not_know_the_consumer(self, station: Any) -> None:
+        station.declare(name="station.of_the_next_release")
+        station.forget("station.of_the_next_release")  # this process is the older release now
+        [message_id] = arrive("ICE 1")
+        relay()
+        assert Delivery.objects.get(message_id=message_id).consumer == "station.of_the_next_release"
+
+    def test_do_not_reach_back_before_they_began(self, station: Any) -> None:
+        arrive("too early")
+        station.declare()
+        arrive("in time")
+        run_until_idle()
+        assert ledger() == ["in time"]
+
+    def test_follow_the_release(self, station: Any) -> None:
+        station.declare()
+        station.declare(to=DoorsOpened)
+        assert list(Subscription.objects.filter(consumer=ANNOUNCE).values_list("type", flat=True)) == [
+            "tests.DoorsOpened"
+        ]
+
+    def test_keep_their_start_when_synchronised_again(self, station: Any) -> None:
+        station.declare()
+        before = Subscription.objects.get(consumer=ANNOUNCE).starts_at
+        synchronise()
+        assert Subscription.objects.get(consumer=ANNOUNCE).starts_at == before
+
+    def test_leave_the_consumers_of_other_services_alone(self) -> None:
+        ConsumerState.objects.create(
+            name="other.service", queue="other", guarantee="exactly_once", handler="x", synced_at=store().now()
+        )
+        Subscription.objects.create(type="x.Y", consumer="other.service", starts_at=store().now())
+        synchronise()
+        assert Subscription.objects.filter(consumer="other.service").exists()
+        assert ConsumerState.objects.get(name="other.service").retired_at is None
+
+    def test_keep_a_pause_when_the_next_release_is_deployed(self, station: Any) -> None:
+        station.declare()
+        ConsumerState.objects.filter(name=ANNOUNCE).update(paused_at=store().now(), paused_by="ana")
+        station.declare()
+        assert ConsumerState.objects.get(name=ANNOUNCE).paused_by == "ana"
+
+
+class TestRelayProcess:
+    """The loop itself, in this thread, against the real broker of the test run."""
+
+    def test_relays_and_stops_when_told(self, station: Any) -> None:
+        station.declare()
+        arrive("ICE 1")
+        stop = threading.Event()
+        running = elsewhere(lambda: Relay().run(stop))
+        for _ in range(500):
+            if not OutboxEntry.objects.exists():
+                break
+            stop.wait(0.02)
+        stop.set()
+        running.result(20)
+        assert Delivery.objects.filter(consumer=ANNOUNCE).count() == 1
+
+    def test_finds_a_retry_that_came_due_without_any_new_message(self, station: Any) -> None:
+        station.declare()
+        arrive("ICE 1")
+        relay()
+        Delivery.objects.update(available_at=store().now() + timedelta(hours=1))
+        assert ANNOUNCE not in store().claimable()
+        Delivery.objects.update(available_at=store().now() - timedelta(seconds=1))
+        assert ANNOUNCE in store().claimable()
+
+
+def directed(message: Message, *, consumer: str, run: int) -> Envelope:
+    return Envelope(
+        id=message.id, type=message.type, version=message.version, kind=message.kind, source=message.source,
+        tenant="", body=b"", correlation_id=message.correlation_id, causation_id=None, traceparent=message.traceparent,
+        occurred_at=message.occurred_at, consumer=consumer, run=run,
+    )  # fmt: skip
