@@ -7,6 +7,7 @@ the same guarded operations, with the same permission and audit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -46,7 +47,7 @@ MOST_AT_ONCE = 1_000
 SHOWN_BYTES = 100_000
 
 
-class CappedPaginator(Paginator[Any]):
+class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
     """Counts no further than COUNT_CAP: the history can hold many millions of rows."""
 
     @cached_property
@@ -55,7 +56,7 @@ class CappedPaginator(Paginator[Any]):
         return int(rows.order_by()[:COUNT_CAP].count())
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
+class ReadOnlyAdmin(ModelAdmin):
     """Shows rows to whoever may see the console; nobody adds, changes or deletes them here."""
 
     paginator = CappedPaginator
@@ -71,7 +72,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
     """Long columns that the list does not read."""
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return request.user.has_perm("messaging.view_console")  # type: ignore[union-attr]
+        return request.user.has_perm("messaging.view_console")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -100,10 +101,8 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is untyped
         if not term or "\x00" in term:
             return queryset if not term else queryset.none(), False
         wanted = Q(pk__in=[])
-        try:
+        with suppress(ValueError):
             wanted |= _any_of(self.ids, UUID(term))
-        except ValueError:
-            pass
         return queryset.filter(wanted | _any_of(self.texts, term)), False
 
 
@@ -114,11 +113,24 @@ def _any_of(fields: Sequence[str], value: object) -> Q:
     return condition
 
 
+def moment(field: str) -> Callable[[Model], SafeString | str]:
+    """Return a list column that shows a time in one line, in UTC."""
+
+    @admin.display(description=field.removesuffix("_at").replace("_", " "), ordering=field)
+    def column(row: Model) -> SafeString | str:
+        at = getattr(row, field)
+        return format_html('<span style="white-space: nowrap">{}</span>', f"{at:%Y-%m-%d %H:%M:%S}") if at else "-"
+
+    return column
+
+
 def _preformatted(text: str) -> SafeString:
-    return format_html('<pre class="font-mono text-xs overflow-x-auto whitespace-pre-wrap">{}</pre>', text)
+    return format_html(
+        '<pre style="font: 12px/20px monospace; white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', text
+    )
 
 
-def _body(name: str, version: int, raw: bytes) -> SafeString:
+def _body(name: str, version: int, raw: bytes | memoryview) -> SafeString:
     """Show a body with its sensitive fields masked, cut when it is long."""
     shown = contracts.mask(name, version, bytes(raw))
     text = shown[:SHOWN_BYTES].decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
@@ -157,7 +169,7 @@ class ErrorTypeFilter(admin.SimpleListFilter):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Dead letters, with replay and discard."""
 
-    list_display = ("dead_at", "consumer", "type", "error", "attempts", "state", "resolved_by")
+    list_display = (moment("dead_at"), "consumer", "type", "error", "attempts", "state", "resolved_by")
     list_filter = ("state", ConsumerFilter, ErrorTypeFilter)
     ids = ("id", "message_id")
     texts = ("correlation_id", "fingerprint")
@@ -171,14 +183,14 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     readonly_fields = ("shown_traceback", "body")
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("messaging.operate")  # type: ignore[union-attr]
+        return request.user.has_perm("messaging.operate")
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> Any:
         asked = request.POST.get("action", "")
-        if asked in self.actions and not self.has_operate_permission(request):
-            record_denied(actor=actor_of(request), action=asked, target="dead_letter:selection")
+        if asked in self.actions and self.has_view_permission(request) and not self.has_operate_permission(request):
+            record_denied(actor=actor_of(request), action=f"dead_letter.{asked}", target="dead_letter:selection")
             raise PermissionDenied("messaging.operate")
-        return super().response_action(request, queryset)
+        return super().changelist_view(request, extra_context)
 
     @admin.display(description="error", ordering="error_type")
     def error(self, row: DeadLetter) -> str:
@@ -267,7 +279,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 class MessageAdmin(ReadOnlyAdmin):
     """Every message as it was published."""
 
-    list_display = ("published_at", "type", "version", "key", "source", "correlation_id", "id")
+    list_display = (moment("published_at"), "type", "version", "key", "source", "correlation_id", "id")
     texts = ("correlation_id",)
     unread = ("body",)
     fields = (
@@ -285,7 +297,7 @@ class MessageAdmin(ReadOnlyAdmin):
 class AttemptAdmin(ReadOnlyAdmin):
     """Every execution and how it ended."""
 
-    list_display = ("started_at", "consumer", "outcome", "number", "duration_us", "error_type", "message_id")
+    list_display = (moment("started_at"), "consumer", "outcome", "number", "duration_us", "error_type", "message_id")
     ids = ("id", "message_id")
     unread = ("traceback", "error_message")
 
@@ -294,7 +306,15 @@ class AttemptAdmin(ReadOnlyAdmin):
 class ConsumerAdmin(ReadOnlyAdmin):
     """Consumers as deployed."""
 
-    list_display = ("name", "guarantee", "queue", "paused_at", "paused_by", "pause_reason", "retired_at")
+    list_display = (
+        "name",
+        "guarantee",
+        "queue",
+        moment("paused_at"),
+        "paused_by",
+        "pause_reason",
+        moment("retired_at"),
+    )
     ordering = ("name",)
     ids = ()
     texts = ("name",)
@@ -304,7 +324,7 @@ class ConsumerAdmin(ReadOnlyAdmin):
 class WorkerAdmin(ReadOnlyAdmin):
     """Processes with a heartbeat."""
 
-    list_display = ("name", "role", "host", "pid", "release", "started_at", "heartbeat_at")
+    list_display = ("name", "role", "host", "pid", "release", moment("started_at"), moment("heartbeat_at"))
     texts = ("name", "host")
 
 
@@ -312,7 +332,7 @@ class WorkerAdmin(ReadOnlyAdmin):
 class AuditAdmin(ReadOnlyAdmin):
     """Who did what."""
 
-    list_display = ("at", "actor", "action", "outcome", "target", "reason")
+    list_display = (moment("at"), "actor", "action", "outcome", "target", "reason")
     texts = ("actor", "target", "action", "request_id")
 
 
@@ -320,7 +340,7 @@ class AuditAdmin(ReadOnlyAdmin):
 class QuarantineAdmin(ReadOnlyAdmin):
     """What an ingress could not take in; retried and discarded on the console's own page."""
 
-    list_display = ("received_at", "kind", "source", "type", "reason", "state")
+    list_display = (moment("received_at"), "kind", "source", "type", "reason", "state")
     list_filter = ("state", "kind")
     ids = ("id", "message_id")
     texts = ("external_id", "type")
@@ -333,7 +353,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
+class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Accounts."""
 
     form = UserChangeForm
@@ -342,5 +362,5 @@ class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
 
 
 @admin.register(Group)
-class GroupAdmin(PlainGroupAdmin, ModelAdmin):  # type: ignore[misc]
+class GroupAdmin(PlainGroupAdmin, ModelAdmin):
     """Roles."""

@@ -22,7 +22,7 @@ _PEOPLE = (("Users", "person", "auth_user"), ("Groups", "group", "auth_group"))
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar: the console, the bus, and for administrators the people."""
     user: Any = request.user
-    sections = [
+    sections: list[dict[str, Any]] = [
         {"items": [{"title": "Back to the console", "icon": "arrow_back", "link": reverse("overview")}]},
         {"title": "Bus", "separator": True, "items": _items(_BUS)},
     ]

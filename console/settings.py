@@ -133,6 +133,8 @@ SAMPLE_TRAFFIC = EMBEDDED and env.flag("SIGNALBOX_SAMPLE_TRAFFIC", default=True)
 """Sample orders from the first second; never by itself when DATABASE_URL is set."""
 SAMPLE_TRAFFIC_SOURCE = "examples.ecommerce.sample.run"
 """Takes a threading.Event and generates until it is set."""
+SAMPLE_TRAFFIC_SWITCH = "examples.ecommerce.sample"
+"""Module with status() and set_running(on, by); empty where there is no sample traffic."""
 
 METRICS_PUBLIC = env.flag("SIGNALBOX_METRICS_PUBLIC", default=False)
 """/metrics without a token: for a scraper on a private network."""
@@ -149,4 +151,19 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING" if EMBEDDED else "INFO").upper()},
 }
 
-UNFOLD = {"SITE_TITLE": "Signalbox", "SITE_HEADER": "Signalbox admin", "SITE_URL": "/", "SHOW_HISTORY": True}
+_GREYS = {
+    "50": "245 246 247", "100": "232 235 239", "200": "227 230 234", "300": "203 209 216", "400": "133 142 154",
+    "500": "95 104 117", "600": "68 77 89", "700": "38 44 52", "800": "26 31 38", "900": "20 24 29", "950": "13 16 20",
+}  # fmt: skip
+UNFOLD = {
+    "SITE_TITLE": "Signalbox",
+    "SITE_HEADER": "Signalbox",
+    "SITE_SUBHEADER": "Admin",
+    "SITE_URL": "/",
+    "SITE_SYMBOL": "traffic",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    # Colour means state on every page; the admin's own accent is ink.
+    "COLORS": {"base": _GREYS, "primary": _GREYS},
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "console.admin_menu.navigation"},
+}

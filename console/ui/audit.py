@@ -25,7 +25,6 @@ class Line:
     """An audit record with its target's page and its details in words."""
 
     row: reads.AuditRow
-    action: str
     kind: str
     name: str
     href: str
@@ -70,11 +69,12 @@ def _line(row: reads.AuditRow) -> Line:
     kind, _, name = row.target.partition(":")
     return Line(
         row=row,
-        action=row.action.replace("_", " "),
         kind=kind.replace("_", " "),
         name=name,
         href=_href(kind, name),
-        details=" · ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.details.items()),
+        details=" · ".join(
+            f"{key.replace('_', ' ')} {value}" for key, value in row.details.items() if value is not None
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.contrib import messages
@@ -103,7 +103,7 @@ def pause(request: HttpRequest, name: str) -> HttpResponse:
     minutes = request.POST.get("minutes", "")
     if minutes not in {choice for choice, _ in PAUSES}:
         return _detail(request, name, refused=_refused("pause", "minutes", "Choose one of the times."), status=422)
-    until = clock.now() + timedelta(minutes=int(minutes)) if minutes else None
+    until = _end_of_pause(int(minutes)) if minutes else None
     try:
         operations.pause_consumer(
             name=name,
@@ -120,6 +120,11 @@ def pause(request: HttpRequest, name: str) -> HttpResponse:
     messages.success(request, f"{name} is paused.{in_flight}")
     page_context.forget()
     return redirect("consumer", name)
+
+
+def _end_of_pause(minutes: int) -> datetime:
+    """Return the next whole minute: a form sent twice then asks the same question and gets the same answer."""
+    return (clock.now() + timedelta(minutes=minutes + 1)).replace(second=0, microsecond=0)
 
 
 @require_POST
@@ -162,10 +167,13 @@ def _detail(
     if row is None:
         raise Http404(f"There is no consumer {name!r}.")
     window = window_named(request.GET.get("window", ""))
+    is_held = row.status in ("paused", "draining")
+    asked = (refused or {}).get("action")
     context = {
         "row": row,
         "line": marked([row])[0],
-        "is_held": row.status in ("paused", "draining"),
+        "is_held": is_held,
+        "overtaken": asked == ("pause" if is_held else "resume"),
         "forecast": forecast(row),
         "traffic": traffic_charts(window, consumer=name),
         "windows": WINDOWS,

@@ -27,6 +27,7 @@ CONSUMERS_SHOWN = 10
 PROCESSES_SHOWN = 6
 LAG_SECONDS = 10
 """From here on the relay is marked as behind."""
+MOST_NAMED = 2
 OLD = timedelta(minutes=5)
 """From here on work that no pause holds is called stuck."""
 
@@ -119,20 +120,24 @@ def _troubles(vitals: reads.Vitals, consumers: list[ConsumerRow]) -> list[Troubl
     elif silent := vitals.workers_known - vitals.workers_alive:
         found.append(("retrying", f"{silent} of {vitals.workers_known} workers silent", "overview"))
     troubles = [Trouble(status=status, text=text, href=reverse(name)) for status, text, name in found]
-    troubles += [trouble for row in consumers if (trouble := _trouble_of(row))]
+    running = [row for row in consumers if row.status == "running"]
+    failing = [row for row in running if (row.failing_share or 0) >= FAILING_SHARE]
+    for row in failing[:MOST_NAMED]:
+        text = f"{(row.failing_share or 0) * 100:.1f} % of {row.name} fails"
+        troubles.append(Trouble(status="dead", text=text, href=reverse("consumer", args=[row.name])))
+    if len(failing) > MOST_NAMED:
+        text = f"{len(failing) - MOST_NAMED} more consumers fail"
+        troubles.append(Trouble(status="dead", text=text, href=reverse("consumers")))
+    behind = sorted(
+        (row.oldest_at, row.name) for row in running if row.oldest_at and vitals.as_of - row.oldest_at > OLD
+    )
+    if behind:
+        oldest_at, name = behind[0]
+        others = f" and {len(behind) - 1} more are" if len(behind) > 1 else " is"
+        up_to = "up to " if len(behind) > 1 else ""
+        text = f"{name}{others} {up_to}{span(int((vitals.as_of - oldest_at).total_seconds()))} behind"
+        troubles.append(Trouble(status="retrying", text=text, href=reverse("consumer", args=[name])))
     return troubles
-
-
-def _trouble_of(row: ConsumerRow) -> Trouble | None:
-    href = reverse("consumer", args=[row.name])
-    if row.status != "running":
-        return None
-    if (row.failing_share or 0) >= FAILING_SHARE:
-        return Trouble(status="dead", text=f"{row.failing_share:.1%} of {row.name} fails".replace("%", " %"), href=href)
-    age = clock.now() - row.oldest_at if row.oldest_at else timedelta()
-    if age > OLD:
-        return Trouble(status="retrying", text=f"{row.name} is {span(int(age.total_seconds()))} behind", href=href)
-    return None
 
 
 PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {

@@ -17,7 +17,7 @@ from django.urls import path
 from django.views.decorators.http import require_POST
 
 from console.actors import actor_of
-from console.ui import context as page_context
+from console.ui import kept
 from console.ui.access import CODENAMES, viewer
 from messaging.operations import OPERATE
 from messaging.operations.access import record_denied, record_switched
@@ -50,15 +50,15 @@ def switch_page(request: HttpRequest) -> HttpResponse:
     """Turn the sample traffic on or off."""
     actor, wanted, switch = actor_of(request), request.POST.get("turn", ""), _switch()
     if not actor.may(OPERATE):
-        record_denied(actor=actor, action="sample_traffic", target=f"sample_traffic:{wanted}")
+        record_denied(actor=actor, action="sample_traffic.switch", target=f"sample_traffic:{wanted}")
         raise PermissionDenied(CODENAMES[OPERATE])
     if switch is None or wanted not in ("on", "off"):
         messages.error(request, "Nothing was changed: turn must be on or off, where there is sample traffic.")
         return redirect("overview")
     with transaction.atomic():
         switch.set_running(wanted == "on", by=actor.name)
-        record_switched(actor=actor, action="sample_traffic", target=f"sample_traffic:{wanted}")
-    page_context.forget()
+        record_switched(actor=actor, action="sample_traffic.switch", target=f"sample_traffic:{wanted}")
+    kept.shell.forget()
     words = (
         "Sample traffic is on." if wanted == "on" else "Sample traffic is off. What was published is still delivered."
     )

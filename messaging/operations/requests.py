@@ -43,7 +43,8 @@ def once(*, actor_name: str, request_id: str, fingerprint: str, act: Callable[[]
     if not _reserve(actor_name, request_id, fingerprint):
         return _first_answer(actor_name, request_id, fingerprint)
     value = json.loads(json.dumps(act(), cls=DjangoJSONEncoder))
-    RequestRecord.objects.filter(actor=actor_name, request_id=request_id).update(answer=value)
+    if value is not None:  # reserved as JSON null; None here would be SQL NULL
+        RequestRecord.objects.filter(actor=actor_name, request_id=request_id).update(answer=value)
     return Answer(value=value, is_replayed=False)
 
 

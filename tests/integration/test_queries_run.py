@@ -33,6 +33,13 @@ THIS_MINUTE = NOON.replace(second=0)
 
 
 @pytest.fixture(autouse=True)
+def only_the_tests_own_consumers(db: None) -> None:
+    """Those of the installed examples were registered by the migration."""
+    ConsumerState.objects.all().delete()
+    Subscription.objects.all().delete()
+
+
+@pytest.fixture(autouse=True)
 def it_is_noon() -> Any:
     clock.install(lambda: NOON)
     yield
@@ -65,7 +72,8 @@ def record(
 ) -> None:
     (Rollup if folded else RollupDelta).objects.create(
         minute=THIS_MINUTE - timedelta(minutes=minutes_ago), consumer=consumer, outcome=outcome, count=count,
-        duration_us=count * 1000, critical_us=count * 2000, buckets={k.removeprefix("ms"): v for k, v in buckets.items()},
+        duration_us=count * 1000, critical_us=count * 2000,
+        buckets={name.removeprefix("ms"): value for name, value in buckets.items()},
     )  # fmt: skip
 
 
