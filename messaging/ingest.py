@@ -18,8 +18,8 @@ from messaging import signals
 from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import validate
 from messaging.database import store
-from messaging.delivery.failure import storable
 from messaging.errors import ContractError, UnknownContract
+from messaging.failure import storable
 from messaging.incoming import Incoming, read
 from messaging.models import QuarantinedMessage, ReceivedMessage
 from messaging.publishing import store_envelopes, wrap

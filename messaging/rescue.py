@@ -10,9 +10,10 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 
+from messaging import failure
 from messaging.database import store
 from messaging.database.statements import Claimed
-from messaging.delivery import failure, settling
+from messaging.delivery import settling
 from messaging.delivery.execution import Execution
 from messaging.models import Attempt, Delivery, Message, Worker
 from messaging.settings import options

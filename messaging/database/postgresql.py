@@ -93,6 +93,10 @@ class PostgresStore(Store):
         with _cursor() as cursor:
             cursor.execute("SELECT set_config('application_name', %s, false)", (session_name(worker),))
 
+    def lock_subscriptions(self) -> None:
+        with _cursor() as cursor:
+            cursor.execute("LOCK TABLE messaging_subscription IN ACCESS EXCLUSIVE MODE")
+
     def now(self) -> datetime:
         with _cursor() as cursor:
             (moment,) = cursor.execute("SELECT clock_timestamp()").fetchall()[0]

@@ -129,5 +129,9 @@ class Store(ABC):
         """Name this connection after the worker, so that ``end_sessions`` finds it."""
 
     @abstractmethod
+    def lock_subscriptions(self) -> None:
+        """Keep relays from reading the subscriptions until this transaction ends. Needs a transaction."""
+
+    @abstractmethod
     def now(self) -> datetime:
         """Return the database's clock."""

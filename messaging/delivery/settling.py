@@ -13,9 +13,9 @@ from messaging.consumers import Consumer
 from messaging.database import store
 from messaging.database.statements import AttemptRow, Claimed
 from messaging.delivery.execution import Execution
-from messaging.delivery.failure import Failure, describe
 from messaging.delivery.presence import presence
 from messaging.errors import StaleClaim
+from messaging.failure import Failure, describe
 from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Delivery, RollupDelta
 from messaging.rollups import deltas_of

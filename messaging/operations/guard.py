@@ -8,8 +8,8 @@ from typing import Any
 from django.db import transaction
 
 from messaging import audit
-from messaging.delivery.failure import storable
 from messaging.errors import OperationRefused
+from messaging.failure import storable
 from messaging.operations import requests
 from messaging.operations.actors import OPERATE, Actor, Permission
 

@@ -15,9 +15,9 @@ from messaging import audit, clock, signals, tracing
 from messaging.contracts import redaction, registry
 from messaging.contracts.strict_json import loads
 from messaging.database import store
-from messaging.delivery.failure import storable
 from messaging.envelope import Envelope
 from messaging.errors import ContractError, OperationRefused, Undecodable, UnknownContract
+from messaging.failure import storable
 from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Message
 from messaging.operations.actors import Actor

@@ -11,7 +11,7 @@ from pathlib import Path
 
 MESSAGE_LIMIT = 4_000
 TRACEBACK_LIMIT = 60_000
-_BUS = str(Path(__file__).resolve().parent.parent)
+_BUS = str(Path(__file__).resolve().parent)
 _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 

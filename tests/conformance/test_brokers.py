@@ -1,0 +1,62 @@
+"""One suite, every broker that may carry wake-ups: none of them may lose a delivery, whatever it loses itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from kombu import Connection
+
+from console.celery import broker_url, transport_options
+from tests.processes import Deployment, eventually
+
+ORDERS = 60
+
+
+@pytest.fixture(params=["redis", "rabbitmq", "memory"])
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """A deployment whose wake-ups travel by one kind of broker; memory is the embedded process."""
+    if request.param == "memory":
+        embedded: Deployment = request.getfixturevalue("embedded")
+        embedded.start("up").wait_for("Signalbox runs at")
+        yield embedded
+        return
+    production: Deployment = request.getfixturevalue("production")
+    url = request.getfixturevalue("redis_url" if request.param == "redis" else "rabbitmq")
+    production.env["CELERY_BROKER_URL"] = url
+    production.start("relay")
+    production.start("worker", "--concurrency", "2").wait_for("ready.")
+    yield production
+
+
+class TestEveryBroker:
+    def test_brings_every_order_to_its_end(self, deployment: Deployment) -> None:
+        deployment.run("loadgen", "--orders", str(ORDERS), "--rate", "0", "--failures", "0")
+        eventually(lambda: mails(deployment) == ORDERS, what=f"{ORDERS} mails")
+        assert deployment.drain()["is_sound"]
+
+    def test_loses_nothing_when_it_forgets_everything(self, deployment: Deployment) -> None:
+        url = deployment.env.get("CELERY_BROKER_URL", "memory://")
+        deployment.run("loadgen", "--orders", str(ORDERS), "--rate", "0", "--failures", "0")
+        forget_everything(deployment, url)
+        eventually(lambda: mails(deployment) == ORDERS, what=f"{ORDERS} mails")
+        assert deployment.drain()["is_sound"]
+
+
+def mails(deployment: Deployment) -> int:
+    """Return how many orders came to the end of the flow, by the recount."""
+    consumers = deployment.report()["consumers"]
+    return sum(each["handled"] for each in consumers if each["consumer"] == "notification.send_email")
+
+
+def forget_everything(deployment: Deployment, url: str) -> None:
+    """Empty the broker: flush the queues, or, where they live in the process, end it and start another."""
+    if url.startswith("memory"):
+        deployment.programs[0].kill()
+        deployment.start("up").wait_for("Signalbox runs at")
+        return
+    with Connection(broker_url(url), transport_options=transport_options(broker_url(url))) as connection:
+        from messaging.wakeups import queue_names
+
+        for queue in queue_names():
+            connection.default_channel.queue_purge(queue)
