@@ -68,7 +68,7 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
-    worker_soft_shutdown_timeout=8.0,
+    worker_soft_shutdown_timeout=6.0,
     beat_max_loop_interval=1,
     enable_utc=True,
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from argparse import ArgumentParser
 from typing import Any
 
@@ -25,6 +26,8 @@ class Command(BaseCommand):
         self.stdout.flush()
         if env.text("SIGNALBOX_ADMIN_PASSWORD"):
             ensure_first_operator()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # uvicorn raises them again once it is done; we still sign off
         presence("web")
         try:
             uvicorn.Server(web.config()).run(sockets=[listener])
