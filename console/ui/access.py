@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 
 from messaging.operations import OPERATE, PUBLISH, REVEAL, VIEW, Actor
+from messaging.operations.access import record_denied
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -45,6 +46,7 @@ def _needs(codename: str) -> Callable[[View], View]:
             if not user.is_authenticated:
                 return _to_login(request)
             if not user.has_perm(codename):
+                record_denied(actor=actor(request), action=f"page.{str(request.method).lower()}", target=request.path)
                 raise PermissionDenied(codename)
             return view(request, *args, **kwargs)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.contrib.auth import views as auth_views
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.urls import path
 from django.views.decorators.http import require_GET
 
@@ -18,8 +19,15 @@ def shell(request: HttpRequest) -> HttpResponse:
     return render(request, "components/shell.html", {"is_partial": True})
 
 
+@require_GET
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Serve browsers that ask for the usual name on pages that name no icon."""
+    return redirect(static("mark.svg"))
+
+
 urlpatterns = [
     path("shell", shell, name="shell"),
+    path("favicon.ico", favicon),
     path(
         "login",
         auth_views.LoginView.as_view(template_name="registration/login.html", redirect_authenticated_user=True),

@@ -16,9 +16,9 @@ let waits = 0;
 let timer = null;
 
 // htmx's throttle drops what comes inside its window, the last change included. So hints are gathered here, fired
-// together at most once a second, and fired once more when they have stopped: an element may throttle up to two seconds.
+// together at most once a second, and fired once more when they have stopped: an element may throttle up to three seconds.
 const APART = 1000;
-const TAIL = 2500;
+const TAIL = 3500;
 const waiting = new Set();
 const lately = new Set();
 let firedAt = 0;

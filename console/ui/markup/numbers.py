@@ -50,7 +50,7 @@ def milliseconds(value: float | None) -> str:
 
 def span(seconds: float) -> str:
     """Write a length of time with at most two units: "0.4 s", "38 min", "2 h 43 min", "1 d 5 h"."""
-    if seconds < 10 and seconds != int(seconds):
+    if 0.05 <= seconds < 10 and seconds != int(seconds):
         return f"{seconds:.1f} s"
     whole = int(seconds)
     if whole < 60:
