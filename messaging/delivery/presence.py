@@ -37,8 +37,9 @@ class Presence:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Register, and keep the heartbeat going from now on."""
         self.register()
-        if not heartbeat_is_on:
+        if not heartbeat_is_on or (self._thread and self._thread.is_alive()):
             return
         self._thread = threading.Thread(target=self._beat_until_stopped, name=f"heartbeat {self.name}", daemon=True)
         self._thread.start()
