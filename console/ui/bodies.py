@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from messaging import contracts
+from messaging.contracts import redaction
 
 BYTES_PER_ROW = 16
 MOST_ROWS = 512
@@ -25,7 +26,9 @@ class HasBody(Protocol):
 
 def visible_body(detail: HasBody, *, is_revealed: bool = False) -> bytes:
     """Return the body with sensitive fields masked; as stored when it is revealed."""
-    return detail.body if is_revealed else contracts.mask(detail.type, detail.version, detail.body)
+    masked = contracts.mask(detail.type, detail.version, detail.body)
+    # Masking writes the JSON anew; without anything to hide the bytes stay as they were received, digit by digit.
+    return detail.body if is_revealed or redaction.MARK.encode() not in masked else masked
 
 
 def is_masked(detail: HasBody) -> bool:

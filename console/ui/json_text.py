@@ -17,6 +17,7 @@ from console.ui.markup.text import visible
 from messaging.contracts import redaction
 
 _KEY = re.compile(r'^(\s*)("(?:[^"\\]|\\.)*")(\s*:)')
+_BOUNDS = ' "[]{},:'
 MOST_LINES = 3_000
 
 
@@ -124,8 +125,10 @@ def _marked(old: str, new: str) -> tuple[SafeString, SafeString]:
     start = next((at for at in range(shortest) if old[at] != new[at]), shortest)
     end = next((at for at in range(shortest - start) if old[-1 - at] != new[-1 - at]), shortest - start)
     # Whole words read better than single letters.
-    while start and old[start - 1] not in ' "[{,:':
+    while start and old[start - 1] not in _BOUNDS:
         start -= 1
+    while end and old[-end] not in _BOUNDS:
+        end -= 1
     return _in_line(old, start, end, "<del>", "</del>"), _in_line(new, start, end, "<ins>", "</ins>")
 
 

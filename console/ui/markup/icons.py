@@ -9,6 +9,8 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from console.ui.markup.text import visible
+
 WORDS = {
     "pending": "Pending",
     "running": "Running",
@@ -84,7 +86,7 @@ def badge(status: str, text: object = None, *, large: bool = False) -> SafeStrin
 
 def dots(deliveries: Iterable[Dot]) -> SafeString:
     """Return one icon per delivery; the words are there for hover and for screen readers."""
-    rows = [(f"s-{look(row.status)[0]}", look(row.status), row.consumer) for row in deliveries]
+    rows = [(f"s-{look(row.status)[0]}", look(row.status), visible(row.consumer)) for row in deliveries]
     if not rows:
         return format_html('<span class="quiet">{}</span>', "no consumer")
     words = ", ".join(f"{consumer} {word.lower()}" for _, (_, word), consumer in rows)
