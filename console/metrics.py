@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from messaging.queries import consumers, overview
+from messaging.rollups import BOUNDS_MS
 
 MOST_CONSUMERS = 500
 """Consumers with series of their own; what goes beyond is summed as "other"."""
@@ -48,13 +49,21 @@ class _Bus(Collector):
         return ()  # registering must not ask the database
 
     def collect(self) -> Iterator[Metric]:
-        totals, rows, vitals = overview.totals(), consumers.list_consumers(), overview.vitals()
+        everything, rows, vitals = overview.totals(), consumers.list_consumers(), overview.vitals()
+        totals = [total for total in everything if total.consumer]
         names = sorted({row.name for row in rows} | {total.consumer for total in totals})
         kept = frozenset(names[:MOST_CONSUMERS])
+        yield _published(everything)
         yield from _outcomes(totals, kept)
         yield _critical_time(totals, kept)
         yield from _consumers([row for row in rows if row.name in kept], vitals.as_of)
         yield from _bus(vitals)
+
+
+def _published(totals: list[overview.TotalRow]) -> Metric:
+    """Roll-ups without a consumer count what went into the bus."""
+    count = sum(total.count for total in totals if not total.consumer)
+    return CounterMetricFamily("signalbox_published", "Messages published.", value=count)
 
 
 def _outcomes(totals: list[overview.TotalRow], kept: frozenset[str]) -> Iterator[Metric]:
@@ -87,19 +96,18 @@ def _critical_time(totals: list[overview.TotalRow], kept: frozenset[str]) -> Met
             consumer = total.consumer if total.consumer in kept else OTHER
             histograms[consumer].update(total.buckets)
             sums[consumer] += total.critical_us / 1e6
-    bounds = sorted({bound for histogram in histograms.values() for bound in histogram if bound != "inf"}, key=float)
     for name, histogram in sorted(histograms.items()):
-        family.add_metric([name], _cumulative(histogram, bounds), sums[name])
+        family.add_metric([name], _cumulative(histogram), sums[name])
     return family
 
 
-def _cumulative(histogram: Counter[str], bounds: list[str]) -> list[tuple[str, float]]:
+def _cumulative(histogram: Counter[str]) -> list[tuple[str, float]]:
     """Turn counts of each bucket (upper bound in milliseconds) into Prometheus' running sums (seconds)."""
     running = 0
     buckets: list[tuple[str, float]] = []
-    for bound in bounds:
-        running += histogram[bound]
-        buckets.append((f"{float(bound) / 1000:g}", running))
+    for bound in BOUNDS_MS:
+        running += histogram[str(bound)]
+        buckets.append((f"{bound / 1000:g}", running))
     return [*buckets, ("+Inf", sum(histogram.values()))]
 
 

@@ -97,11 +97,17 @@ class TestMetrics:
         samples = scrape(Api("read"))
         assert samples["signalbox_attempts_total"] == {(rows.CHARGE, "handled"): 7.0}
         assert samples["signalbox_handler_seconds_total"] == {(rows.CHARGE,): 4.0}
-        assert samples["signalbox_critical_time_seconds_bucket"] == {
-            (rows.CHARGE, "0.02"): 2.0, (rows.CHARGE, "0.05"): 6.0, (rows.CHARGE, "+Inf"): 7.0,
-        }  # fmt: skip
+        buckets = samples["signalbox_critical_time_seconds_bucket"]
+        running_sums = [buckets[rows.CHARGE, bound] for bound in ("0.01", "0.02", "0.05", "300", "+Inf")]
+        assert running_sums == [0.0, 2.0, 6.0, 6.0, 7.0]
         assert samples["signalbox_critical_time_seconds_count"] == {(rows.CHARGE,): 7.0}
         assert samples["signalbox_critical_time_seconds_sum"] == {(rows.CHARGE,): 6.0}
+
+    def test_count_what_was_published(self) -> None:
+        Total.objects.create(consumer="", outcome="published", count=9, duration_us=0, critical_us=0, buckets={})
+        samples = scrape(Api("read"))
+        assert samples["signalbox_published_total"] == {(): 9.0}
+        assert all(consumer for consumer, _ in samples.get("signalbox_attempts_total", {}))
 
     def test_show_the_backlog_of_a_paused_consumer(self) -> None:
         rows.consumer("shop.slow", paused_at=clock.now(), paused_by="ana")
