@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Router
 
 from console.api import idempotency
@@ -40,14 +40,14 @@ def get_consumer(request: HttpRequest, name: str) -> Any:
     openapi_extra=_CHANGE,
     operation_id="pause_consumer",
 )
-def pause(request: HttpRequest, response: HttpResponse, name: str, payload: PauseRequest) -> Any:
+def pause(request: HttpRequest, name: str, payload: PauseRequest) -> Any:
     """Stop claiming for a consumer; what is in flight finishes, nothing is lost."""
     operations.pause_consumer(
         name=name,
         actor=actor_of(request),
         reason=payload.reason,
         until=payload.until,
-        request_id=idempotency.request_id(request, response),
+        request_id=idempotency.request_id(request),
     )
     return {"name": name, "is_paused": True}
 
@@ -59,12 +59,12 @@ def pause(request: HttpRequest, response: HttpResponse, name: str, payload: Paus
     openapi_extra=_CHANGE,
     operation_id="resume_consumer",
 )
-def resume(request: HttpRequest, response: HttpResponse, name: str, payload: OptionalWhy | None = None) -> Any:
+def resume(request: HttpRequest, name: str, payload: OptionalWhy | None = None) -> Any:
     """Claim again for a paused consumer."""
     operations.resume_consumer(
         name=name,
         actor=actor_of(request),
         reason=payload.reason if payload else "",
-        request_id=idempotency.request_id(request, response),
+        request_id=idempotency.request_id(request),
     )
     return {"name": name, "is_paused": False}

@@ -5,7 +5,7 @@ import re
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Query, Router, Status
 
 from console.api import idempotency, payloads
@@ -59,13 +59,13 @@ def get_dead_letter(request: HttpRequest, dead_letter_id: UUID, query: Query[Rev
     openapi_extra=_CHANGE,
     operation_id="replay_dead_letter",
 )
-def replay(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, payload: Why) -> Any:
+def replay(request: HttpRequest, dead_letter_id: UUID, payload: Why) -> Any:
     """Run the message again, unchanged, for the consumer that failed."""
     result = operations.replay_dead_letters(
         ids=[dead_letter_id],
         actor=actor_of(request),
         reason=payload.reason,
-        request_id=idempotency.request_id(request, response),
+        request_id=idempotency.request_id(request),
     )
     return Status(202, done(dead_letter_id, result, status="replaying", kind=_KIND, find=queries.get_dead_letter))
 
@@ -77,13 +77,13 @@ def replay(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, p
     openapi_extra=_CHANGE,
     operation_id="discard_dead_letter",
 )
-def discard(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, payload: Why) -> Any:
+def discard(request: HttpRequest, dead_letter_id: UUID, payload: Why) -> Any:
     """Give the message up for this consumer, on purpose."""
     result = operations.discard_dead_letters(
         ids=[dead_letter_id],
         actor=actor_of(request),
         reason=payload.reason,
-        request_id=idempotency.request_id(request, response),
+        request_id=idempotency.request_id(request),
     )
     return done(dead_letter_id, result, status="discarded", kind=_KIND, find=queries.get_dead_letter)
 
@@ -95,7 +95,7 @@ def discard(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, 
     openapi_extra=_CHANGE,
     operation_id="resubmit_dead_letter",
 )
-def resubmit(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID, payload: ResubmitRequest) -> Any:
+def resubmit(request: HttpRequest, dead_letter_id: UUID, payload: ResubmitRequest) -> Any:
     """Publish a corrected copy as a new message; the original is resolved when the copy is handled."""
     try:
         result = operations.resubmit_dead_letter(
@@ -105,7 +105,7 @@ def resubmit(request: HttpRequest, response: HttpResponse, dead_letter_id: UUID,
             reason=payload.reason,
             audience=payload.audience,
             headers=payload.headers,
-            request_id=idempotency.request_id(request, response),
+            request_id=idempotency.request_id(request),
         )
     except OperationRefused as refused:
         refused.field = _BODY.sub("data", refused.field)

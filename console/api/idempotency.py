@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
-from console.api.authentication import actor_of
 from console.api.problems import Problem
-from messaging.operations import requests
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -23,8 +21,8 @@ PARAMETER = {
 }
 
 
-def key_of(request: HttpRequest) -> str | None:
-    """Return the request's idempotency key, if it has one.
+def request_id(request: HttpRequest) -> str | None:
+    """Return the request's key, if it has one: the request id of the operation that it asks for.
 
     Raises:
         Problem: it cannot be one.
@@ -35,12 +33,4 @@ def key_of(request: HttpRequest) -> str | None:
     if not _SHAPE.fullmatch(key):
         message = "Send 1 to 200 visible ASCII characters without spaces, for example a UUID."
         raise Problem(400, "bad_request", f"The {HEADER} header cannot be used: {message}", errors=[(HEADER, message)])
-    return key
-
-
-def request_id(request: HttpRequest, response: HttpResponse) -> str | None:
-    """Return the key as the request id of an operation, and mark the answer when it was given before."""
-    key = key_of(request)
-    if key is not None and requests.was_answered(actor_name=requests.asker(actor_of(request)), request_id=key):
-        response[REPLAYED] = "true"
     return key

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Query, Router, Status
 
 from console.api import bodies, idempotency, payloads
@@ -45,17 +45,15 @@ _PUBLISH = {
     openapi_extra=_PUBLISH,
     operation_id="publish",
 )
-def publish(request: HttpRequest, response: HttpResponse) -> Any:
+def publish(request: HttpRequest) -> Any:
     """Publish a message: checked against its contract, stored, answered with its id. Refused means nothing stored."""
-    key = idempotency.key_of(request)
+    key = idempotency.request_id(request)
     if key is None:
         return Status(202, _accept(request))
     asked = hashlib.sha256(f"POST {request.path} {request.content_type}\n".encode() + request.body).hexdigest()
     sender = requests.asker(actor_of(request))
     with transaction.atomic():
         answer = requests.once(actor_name=sender, request_id=key, fingerprint=asked, act=lambda: _accept(request))
-    if answer.is_replayed:
-        response[idempotency.REPLAYED] = "true"
     return Status(202, answer.value)
 
 

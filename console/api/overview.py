@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
+from pydantic import Field
 
 from console.api.authentication import Bearer
 from console.api.responses import answers
@@ -23,6 +24,7 @@ class Outcomes(Schema):
 
 class Stats(Schema):
     vitals: overview.Vitals
+    published: int = Field(description="Messages since the beginning.")
     outcomes: list[Outcomes]
     workers: list[overview.WorkerRow]
 
@@ -30,7 +32,13 @@ class Stats(Schema):
 @router.get("/stats", auth=Bearer("read"), response=answers({200: Stats}), operation_id="get_stats")
 def get_stats(request: HttpRequest) -> Any:
     """The state of the bus: backlog, dead letters, outbox, workers, and outcomes since the beginning."""
-    return {"vitals": overview.vitals(), "outcomes": overview.totals(), "workers": overview.workers()}
+    totals = overview.totals()
+    return {
+        "vitals": overview.vitals(),
+        "published": sum(row.count for row in totals if not row.consumer),
+        "outcomes": [row for row in totals if row.consumer],
+        "workers": overview.workers(),
+    }
 
 
 @router.get("/audit", auth=Bearer("read"), response=answers({200: Listing[audit.AuditRow]}), operation_id="list_audit")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Query, Router
 
 from console.api import idempotency
@@ -37,15 +37,13 @@ def list_quarantined(request: HttpRequest, query: Query[QuarantineQuery]) -> Any
     openapi_extra=_CHANGE,
     operation_id="retry_quarantined",
 )
-def retry(
-    request: HttpRequest, response: HttpResponse, quarantined_id: UUID, payload: OptionalWhy | None = None
-) -> Any:
+def retry(request: HttpRequest, quarantined_id: UUID, payload: OptionalWhy | None = None) -> Any:
     """Send it through the ingress again: published if it is accepted now."""
     result = operations.retry_quarantined(
         ids=[quarantined_id],
         actor=actor_of(request),
         reason=payload.reason if payload else "",
-        request_id=idempotency.request_id(request, response),
+        request_id=idempotency.request_id(request),
     )
     return done(quarantined_id, result, status="accepted", kind=_KIND, find=queries.get_quarantined)
 
@@ -57,12 +55,12 @@ def retry(
     openapi_extra=_CHANGE,
     operation_id="discard_quarantined",
 )
-def discard(request: HttpRequest, response: HttpResponse, quarantined_id: UUID, payload: Why) -> Any:
+def discard(request: HttpRequest, quarantined_id: UUID, payload: Why) -> Any:
     """Give it up, on purpose."""
     result = operations.discard_quarantined(
         ids=[quarantined_id],
         actor=actor_of(request),
         reason=payload.reason,
-        request_id=idempotency.request_id(request, response),
+        request_id=idempotency.request_id(request),
     )
     return done(quarantined_id, result, status="discarded", kind=_KIND, find=queries.get_quarantined)

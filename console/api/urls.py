@@ -12,20 +12,25 @@ from django.urls import URLPattern, URLResolver, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from console.api.application import build
+from console.api.idempotency import REPLAYED
 from console.api.problems import Problem, not_found, respond
+from messaging.operations import requests
 
 View = Callable[..., HttpResponseBase]
 
 
-def _always_problems(view: View) -> View:
-    """Turn a bare "405 Method Not Allowed", and the missing page of the root, into a problem."""
+def _completed(view: View) -> View:
+    """Mark answers given before; turn a bare "405 Method Not Allowed", and the root's missing page, into problems."""
 
     @wraps(view)
     def shaped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            response = view(request, *args, **kwargs)
-        except Http404 as error:
-            return respond(request, error)
+        with requests.watch() as is_replayed:
+            try:
+                response = view(request, *args, **kwargs)
+            except Http404 as error:
+                return respond(request, error)
+            if is_replayed():
+                response[REPLAYED] = "true"
         if response.status_code != 405:
             return response
         allowed = response.headers.get("Allow", "")
@@ -44,7 +49,7 @@ def _patterns() -> list[URLPattern | URLResolver]:
     patterns: list[URLPattern | URLResolver] = list(build().urls[0])
     for pattern in patterns:
         if isinstance(pattern, URLPattern) and pattern.name != "openapi-view":
-            pattern.callback = _always_problems(pattern.callback)
+            pattern.callback = _completed(pattern.callback)
     return [*patterns, re_path(r"", _nothing_here)]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ from messaging.models import RequestRecord
 from messaging.operations.actors import Actor
 
 _LONGEST = 200
+
+_is_replayed: ContextVar[bool] = ContextVar("is_replayed", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +63,14 @@ def asker(actor: Actor) -> str:
     return f"{actor.kind}:{actor.name}"[:_LONGEST]
 
 
-def was_answered(*, actor_name: str, request_id: str) -> bool:
-    """Say whether the request id was carried out before."""
-    return RequestRecord.objects.filter(actor=actor_name, request_id=request_id).exists()
+@contextmanager
+def watch() -> Iterator[Callable[[], bool]]:
+    """Give a function that says whether anything in the block was answered from an earlier request."""
+    token = _is_replayed.set(False)
+    try:
+        yield _is_replayed.get
+    finally:
+        _is_replayed.reset(token)
 
 
 def _reserve(actor_name: str, request_id: str, asked: str) -> bool:
@@ -84,4 +93,5 @@ def _first_answer(actor_name: str, request_id: str, asked: str) -> Answer:
             code="request_id_reused",
             field="request_id",
         )
+    _is_replayed.set(True)
     return Answer(value=record.answer, is_replayed=True)

@@ -64,16 +64,18 @@ class TestReplay:
     def test_runs_once_for_many_at_once(self, letter: DeadLetter) -> None:
         api = Api("operate")
 
-        def send(_: int) -> tuple[int, bytes]:
+        def send(_: int) -> tuple[bytes, bool]:
             try:
                 response = api.post(f"/dead-letters/{letter.id}/replay", WHY, Idempotency_Key="k")
-                return response.status_code, response.content
+                assert response.status_code == 202
+                return response.content, "Idempotent-Replayed" in response
             finally:
                 connections.close_all()
 
         with ThreadPoolExecutor(6) as threads:
-            answers = set(threads.map(send, range(6)))
-        assert len(answers) == 1
+            answers = list(threads.map(send, range(6)))
+        assert len({content for content, _ in answers}) == 1
+        assert sorted(is_replayed for _, is_replayed in answers) == [False, *[True] * 5]
         assert OutboxEntry.objects.count() == 1
         assert audited("dead_letter.replay") == ["done"]
 
