@@ -93,7 +93,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 _STATIC_ROOT = env.text("SIGNALBOX_STATIC_ROOT", "" if EMBEDDED else str(BASE_DIR / "staticfiles"))
 STATIC_ROOT = Path(_STATIC_ROOT) if _STATIC_ROOT else None  # embedded, files are served where they lie
 WHITENOISE_USE_FINDERS = EMBEDDED
-WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_AUTOREFRESH = DEBUG or EMBEDDED  # files change under it when a checkout is updated
 
 CHANNEL_LAYERS = {
     "default": {
