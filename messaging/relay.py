@@ -22,8 +22,11 @@ from messaging.subscriptions import synchronise
 from messaging.wakeups import wake
 
 log = logging.getLogger("messaging.relay")
-BUSY_BATCH = 20
-"""A batch of this many rows means load: publishers need not hint, the relay looks again at once."""
+BUSY_LOOKS = 3
+"""After so many looks in a row that found work the relay is busy: it looks again by itself, nobody need hint."""
+LINGER_STEP, LINGER_LIMIT = 0.005, 0.025
+"""While it finds work the relay waits a little before it looks again, longer the longer the load lasts: each batch
+costs a transaction here, a wake-up, a claim and a transaction in a worker, however few messages it holds."""
 FIRST_WAIT = 0.01
 RESCUE_EVERY = 3.0
 
@@ -55,13 +58,16 @@ class Relay:
         connection.close()
 
     def _relay_until(self, stop: threading.Event, hints: Hints) -> None:
-        wait = FIRST_WAIT
+        wait, looks = FIRST_WAIT, 0
         while not stop.is_set():
             taken = self.step()
             if taken:
-                wait = FIRST_WAIT
-                self._mark_idle(taken < BUSY_BATCH)
+                wait, looks = FIRST_WAIT, looks + 1
+                self._mark_idle(looks < BUSY_LOOKS)
+                if taken < options().relay_batch:
+                    stop.wait(min(looks * LINGER_STEP, LINGER_LIMIT))
                 continue
+            looks = 0
             if not self._presence.is_idle:
                 # Mark first, look once more, then wait: a commit in between is seen by one of the two.
                 self._mark_idle(True)
