@@ -169,7 +169,7 @@ class ErrorTypeFilter(admin.SimpleListFilter):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Dead letters, with replay and discard."""
 
-    list_display = (moment("dead_at"), "consumer", "type", "error", "attempts", "state", "resolved_by")
+    list_display = (moment("dead_at"), "state", "consumer", "error", "type", "attempts", "resolved_by")
     list_filter = ("state", ConsumerFilter, ErrorTypeFilter)
     ids = ("id", "message_id")
     texts = ("correlation_id", "fingerprint")

@@ -22,8 +22,10 @@ _PEOPLE = (("Users", "person", "auth_user"), ("Groups", "group", "auth_group"))
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar: the console, the bus, and for administrators the people."""
     user: Any = request.user
+    # Every path begins with the console's, which would mark it as the current one.
+    back = {"title": "Back to the console", "icon": "arrow_back", "link": reverse("overview"), "active": False}
     sections: list[dict[str, Any]] = [
-        {"items": [{"title": "Back to the console", "icon": "arrow_back", "link": reverse("overview")}]},
+        {"items": [back]},
         {"title": "Bus", "separator": True, "items": _items(_BUS)},
     ]
     if user.has_perm("auth.view_user"):

@@ -185,9 +185,13 @@ def _detail(
         "typed": request.POST,
         "request_id": str(uuid4()),
     }
-    is_partial = request.headers.get("HX-Target") == "consumer"
-    template = "consumers/consumer.html" if is_partial else "consumers/detail.html"
-    return render(request, template, context, status=status)
+    if request.headers.get("HX-Target") != "consumer":
+        return render(request, "consumers/detail.html", context, status=status)
+    response = render(request, "consumers/consumer.html", context)
+    if request.GET.get("held") == ("no" if is_held else "yes"):
+        # Somebody else paused or resumed it: the page's dialog is the wrong one now.
+        response["HX-Refresh"] = "true"
+    return response
 
 
 def _words(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -58,7 +58,7 @@ def _head(request: HttpRequest) -> dict[str, Any]:
     vitals = reads.vitals()
     return {
         "vitals": vitals,
-        "troubles": _troubles(vitals, list_consumers()),
+        "troubles": _troubles(vitals, _listed(request)),
         "windows": WINDOWS,
         "window": window_named(request.GET.get("window", "")),
     }
@@ -94,7 +94,7 @@ def _health(request: HttpRequest) -> dict[str, Any]:
 
 
 def _consumers(request: HttpRequest) -> dict[str, Any]:
-    rows = [row for row in list_consumers() if row.status != "retired"]
+    rows = [row for row in _listed(request) if row.status != "retired"]
     return {"lines": marked(rows[:CONSUMERS_SHOWN]), "consumer_count": len(rows)}
 
 
@@ -104,6 +104,13 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 def _notices(request: HttpRequest) -> dict[str, Any]:
     return {"quarantined": reads.vitals().quarantined, "sample": sample_traffic()}
+
+
+def _listed(request: HttpRequest) -> list[ConsumerRow]:
+    """Read the consumers once for all parts of this request's page."""
+    if not hasattr(request, "listed_consumers"):
+        request.listed_consumers = list_consumers()  # type: ignore[attr-defined]
+    return cast(list[ConsumerRow], request.listed_consumers)  # type: ignore[attr-defined]
 
 
 def _troubles(vitals: reads.Vitals, consumers: list[ConsumerRow]) -> list[Trouble]:
