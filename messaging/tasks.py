@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from celery import shared_task
-from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
+from celery.signals import task_prerun, worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
+
+from django.db import close_old_connections
 
 from messaging import maintenance, rescue, rollups
 from messaging.database.partitions import ensure_partitions
@@ -56,6 +58,12 @@ def create_partitions() -> int:
 @shared_task(name="messaging.prune", ignore_result=True, queue=MAINTENANCE_QUEUE)
 def prune() -> dict[str, int]:
     return maintenance.prune()
+
+
+@task_prerun.connect(weak=False)
+def _drop_broken_connections(**_: object) -> None:
+    """A connection that broke in an earlier task is opened anew; kept connections are otherwise never checked."""
+    close_old_connections()
 
 
 @worker_process_init.connect(weak=False)

@@ -37,12 +37,14 @@ def deliver_waiting(name: str) -> bool:
         return False
     deadline = time.monotonic() + options().slice_seconds
     turn = 0
-    while not stopping.is_set():
-        if not deliver_once(consumer, turn):
-            return False
-        if time.monotonic() > deadline:
-            return True
-        turn += 1
+    try:
+        while not stopping.is_set() and deliver_once(consumer, turn):
+            if time.monotonic() > deadline:
+                return True
+            turn += 1
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("%s: the database cannot be reached, its deliveries wait: %s", name, error)
+        connection.close()
     return False
 
 
