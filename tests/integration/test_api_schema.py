@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from console.throttling import failed_authentications
 from messaging.models import Message
 from messaging.subscriptions import synchronise
 from tests import rows
@@ -117,6 +118,7 @@ class TestFuzz:
         @fuzzed
         @given(case=found.ok().as_strategy())
         def send(case: Any) -> None:
+            failed_authentications.clear()  # each call is also tried with wrong tokens
             case.headers.update(api.headers)
             # The schema cannot say everything: contracts are the applications', NUL is refused everywhere.
             case.call_and_validate(excluded_checks=[positive_data_acceptance])
