@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from messaging.contracts import exact
 from messaging.contracts.registry import path_of
 from messaging.contracts.strict_json import loads
 from messaging.errors import ContractError, Undecodable
@@ -127,7 +127,7 @@ def read(raw: bytes, *, content_type: str) -> Incoming:
 def _own(document: dict[str, Any]) -> Incoming:
     form = _checked(OwnForm, document)
     return Incoming(
-        type=form.type, version=form.version, data=_bytes(form.data), id=form.id, key=form.key,
+        type=form.type, version=form.version, data=exact.dumps(form.data), id=form.id, key=form.key,
         correlation_id=form.correlation_id, occurred_at=form.occurred_at,
     )  # fmt: skip
 
@@ -140,7 +140,7 @@ def _cloud_event(document: dict[str, Any]) -> Incoming:
         name, version = match["name"], int(match["version"])
     extensions = {f"ce-{k}": _header(k, v) for k, v in (event.model_extra or {}).items()}
     return Incoming(
-        type=name, version=version or 1, data=_bytes(event.data), id=event.id, source=event.source,
+        type=name, version=version or 1, data=exact.dumps(event.data), id=event.id, source=event.source,
         key=event.partitionkey or event.subject, correlation_id=event.correlationid, occurred_at=event.time,
         headers=extensions,
     )  # fmt: skip
@@ -165,7 +165,3 @@ def _checked(form: type[Form], document: dict[str, Any]) -> Form:
             known = ", ".join(form.model_fields)
             raise UnknownField(f"{field} is an unknown field; known are {known}.", field=field) from error
         raise ContractError(f"{field}: {first['msg']}.", field=field) from error
-
-
-def _bytes(data: Any) -> bytes:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from celery import shared_task
 from celery.signals import task_prerun, worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
-
 from django.db import close_old_connections
 
 from messaging import maintenance, rescue, rollups

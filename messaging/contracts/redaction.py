@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import typing
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from messaging.contracts import registry
+from messaging.contracts import exact, registry
 from messaging.errors import UnknownContract
 
 MARK = "__masked__"
@@ -27,18 +26,22 @@ class Sensitive:
 def mask(name: str, version: int, body: bytes) -> bytes:
     """Return the JSON body with each sensitive value replaced by ``{"__masked__": "e-mail, 21 characters"}``.
 
-    A body that is not JSON, or whose contract is unknown here, is returned as it is.
+    Without sensitive fields, or with a contract unknown here, the body is returned as it is. A body with sensitive
+    fields that cannot be read is masked as a whole.
     """
     try:
         paths = sensitive_paths(registry.find(name, version).model)
-        data = json.loads(body) if paths else None
-    except (UnknownContract, ValueError):
+    except UnknownContract:
         return body
     if not paths:
         return body
+    try:
+        data = exact.loads(body)
+    except ValueError:
+        return exact.dumps({MARK: f"unreadable body, {len(body)} bytes"})
     for path, label in paths.items():
         data = _replace(data, path, label)
-    return json.dumps(data, ensure_ascii=False).encode()
+    return exact.dumps(data)
 
 
 def unmask(edited: Any, original: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from messaging.contracts.exact import ExactFloat
 from messaging.errors import Undecodable
 
 MAX_DEPTH = 64
@@ -33,7 +34,7 @@ class _Refused:
 
 
 def loads(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Decode JSON from UTF-8 bytes; big integers stay exact.
+    """Decode JSON from UTF-8 bytes; big integers stay exact, and other numbers keep their text (ExactFloat).
 
     Raises:
         Undecodable: not UTF-8, not JSON, nested too deep, or holding what some reader of it would lose: duplicate keys,
@@ -110,7 +111,7 @@ def _object(pairs: list[tuple[str, Any]], refusals: list[_Refused]) -> dict[str,
 
 
 def _float(literal: str, refusals: list[_Refused]) -> float | _Refused:
-    value = float(literal)
+    value = ExactFloat(literal)
     return value if math.isfinite(value) else _refuse("the number is too large; the limit is about 1.8e308", refusals)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from django.db import transaction
 from pydantic import ValidationError
 
 from messaging import audit, clock, signals, tracing
-from messaging.contracts import redaction, registry
+from messaging.contracts import exact, redaction, registry
 from messaging.contracts.strict_json import loads
 from messaging.database import store
 from messaging.envelope import Envelope
@@ -166,7 +165,7 @@ def _checked_body(body: str, row: DeadLetter, original: Message) -> bytes:
         first = errors[0]
         where = f"{first.path}: " if first.path else ""
         raise OperationRefused(f"{where}{first.message}", code="invalid", field=f"body.{first.path}".rstrip("."))
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    return exact.dumps(data)
 
 
 def _check(body: str, row: DeadLetter, original: Message) -> tuple[tuple[FieldError, ...], Any]:
@@ -178,9 +177,9 @@ def _check(body: str, row: DeadLetter, original: Message) -> tuple[tuple[FieldEr
     try:
         model = registry.find(row.type, row.version).model
         if model.contract_version == row.version:
-            model.model_validate_json(json.dumps(data))
+            model.model_validate_json(exact.dumps(data))
         else:
-            registry.decode(row.type, row.version, json.dumps(data).encode())
+            registry.decode(row.type, row.version, exact.dumps(data))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         return tuple(
@@ -194,6 +193,6 @@ def _check(body: str, row: DeadLetter, original: Message) -> tuple[tuple[FieldEr
 
 def _as_json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return exact.loads(body)
     except ValueError:
         return None
