@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -46,7 +47,10 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponse:
     if (top := cursor(request.GET, "than")) is not None:
         newer = dead_letters.count_newer_dead_letters(where, than=top)
         return render(request, "dead_letters/_newer.html", {"newer": newer, "top": top})
-    context = {"fingerprint": fingerprint, **_progress(request)}
+    if kept := request.GET.get("rows"):
+        again = {"page": {"rows": dead_letters.dead_letter_rows(_ids(kept))}, "state": where.state}
+        return render(request, "dead_letters/_rows.html", {**again, **_shown(request, fingerprint)})
+    context = {**_shown(request, fingerprint), **_progress(request)}
     if request.headers.get("HX-Target") == "progress":
         return render(request, "dead_letters/_progress.html", context)
     found = dead_letters.get_failure_group(fingerprint)
@@ -67,9 +71,22 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponse:
             "sample": sample,
             "state": where.state,
             "states": STATES,
-            "may_operate": actor_of(request).may("operate"),
+            "open_count": found.count - found.replaying if found else 0,
         },
     )
+
+
+def _shown(request: HttpRequest, fingerprint: str) -> dict[str, Any]:
+    return {"fingerprint": fingerprint, "may_operate": actor_of(request).may("operate")}
+
+
+def _ids(text: str) -> list[UUID]:
+    """Read the ids of the rows on screen; what is no id is left out."""
+    found = []
+    for part in text.split(",")[: PAGE * 2]:
+        with suppress(ValueError):
+            found.append(UUID(part))
+    return found
 
 
 def _sample(

@@ -131,6 +131,11 @@ def list_dead_letters(
     )
 
 
+def dead_letter_rows(ids: Sequence[UUID]) -> tuple[DeadLetterRow, ...]:
+    """Read these again, newest first, whatever became of them: a list on screen that must not move."""
+    return tuple(_row(found) for found in DeadLetter.objects.filter(id__in=ids).only(*_ROW).order_by("-id"))
+
+
 def count_dead_letters(where: DeadLetterFilter) -> CappedCount:
     return capped_count(_matching(where))
 

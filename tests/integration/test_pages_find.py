@@ -316,6 +316,14 @@ class TestReplay:
         assert response.status_code == 302
         assert response["Location"] == reverse("dead-letters")
 
+    def test_reads_the_rows_on_screen_again_whatever_became_of_them(self, operator: Client) -> None:
+        one, other = failed_order(), failed_order()
+        DeadLetter.objects.filter(id=one.id).update(state="resolved", resolution="replayed", resolved_by="ben")
+        address = f"{reverse('dead-letter-group', args=[GROUP])}?rows={one.id},{other.id},x,"
+        response = operator.get(address, headers={"HX-Request": "true", "HX-Target": "rows"})
+        assert sorted(row_ids(response)) == sorted([str(one.id), str(other.id)])
+        assert "Resolved by replay" in response.content.decode()
+
     def test_keeps_the_page_of_a_repaired_group(self, operator: Client) -> None:
         one = failed_order()
         self.send(operator, [one.id], action="discard")
