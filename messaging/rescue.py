@@ -37,8 +37,6 @@ def rescue() -> int:
     total = 0
     while rescued := _rescue_batch(silent):
         total += rescued
-        if rescued < BATCH:
-            break
     Worker.objects.filter(heartbeat_at__lt=now - FORGET_AFTER).delete()
     return total
 
@@ -59,12 +57,21 @@ def _rescue_batch(silent: list[UUID]) -> int:
             Q(worker__in=silent) | ~Q(worker__in=alive)
         )
         rows = list(claimed.select_for_update(skip_locked=True).order_by("claim_token")[:BATCH])
-        shares = Counter(row.claim_token for row in rows)
+        if len(rows) == BATCH:
+            rows = _whole_claims(rows)
+        # Counted without the lock: a row of the same claim that an open transaction holds is company as well.
+        tokens = Delivery.objects.filter(claim_token__in={row.claim_token for row in rows})
+        shares = Counter(tokens.values_list("claim_token", flat=True))
         for row in rows:
             _rescue_one(row, died_alone=row.is_alone or shares[row.claim_token] == 1)
     if rows:
         log.warning("Rescued %d deliveries of workers that died.", len(rows))
     return len(rows)
+
+
+def _whole_claims(rows: list[Delivery]) -> list[Delivery]:
+    """Leave the last claim to the next batch: cut in two, its last row would seem to have run alone."""
+    return [row for row in rows if row.claim_token != rows[-1].claim_token] or rows
 
 
 def _rescue_one(row: Delivery, *, died_alone: bool) -> None:

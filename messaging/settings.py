@@ -26,7 +26,7 @@ class Options(BaseModel):
     """A worker silent for this long is taken for dead and its claims are rescued."""
     crash_limit: int = Field(3, ge=1)
     """Deaths of a process while one delivery ran alone, before that delivery is dead-lettered."""
-    chunk_limit: int = Field(100, ge=1)
+    chunk_limit: int = Field(100, ge=1, le=400)
     """Most deliveries of one claim."""
     chunk_seconds: float = Field(0.05, gt=0)
     """Handler time that one chunk aims at; on SQLite a tenth of it, as a writer stops all others."""

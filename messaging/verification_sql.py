@@ -11,12 +11,13 @@ SELECT o.message_id, s.consumer FROM messaging_outboxentry o
 JOIN messaging_subscription s ON s.type = o.type AND s.starts_at <= o.created_at
 WHERE o.consumer IS NULL"""
 
+# At most once: a delivery is settled as handled before it runs, so one that failed then has both outcomes.
 _ATTEMPTED = """
 SELECT message_id, consumer, max(handled) AS handled, max(ignored) AS ignored, max(dropped) AS dropped,
     sum(CASE WHEN handled + ignored + dropped > 1 THEN handled + ignored + dropped - 1 ELSE 0 END) AS duplicated
 FROM (
     SELECT message_id, consumer, run,
-        sum(CASE WHEN outcome = 'handled' THEN 1 ELSE 0 END) AS handled,
+        sum(CASE WHEN outcome = 'handled' THEN 1 WHEN outcome = 'dropped' THEN -1 ELSE 0 END) AS handled,
         sum(CASE WHEN outcome = 'ignored' THEN 1 ELSE 0 END) AS ignored,
         sum(CASE WHEN outcome = 'dropped' THEN 1 ELSE 0 END) AS dropped
     FROM messaging_attempt WHERE message_id >= %(since)s GROUP BY message_id, consumer, run
