@@ -77,18 +77,20 @@ def _read(token: UUID) -> list[Claimed]:
 def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None, sizer: Sizer) -> None:
     rows: list[Claimed] = []
     fresh: list[Claimed] = []
+    by_themselves: list[Claimed] = []
     try:
         with transaction.atomic():
             rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
             # What failed before is likely to fail again: it runs alone and spares its neighbours a rollback.
-            fresh = [row for row in rows if row.failures == 0] if len(rows) > 1 else []
+            by_themselves = [row for row in rows if row.failures or len(rows) == 1]
+            fresh = [row for row in rows if not row.failures and len(rows) > 1]
             if fresh:
                 _run_together(consumer, token, fresh, sizer)
             _make_callbacks_robust()
     except _ChunkFailed as failed:
         sizer.shrink()
         _deliver_around(consumer, token, fresh, failed.place, sizer)
-        _deliver_each(consumer, token, [row for row in rows if row not in fresh], sizer)
+        _deliver_each(consumer, token, by_themselves, sizer)
     except DatabaseError as error:
         if is_connection_error(error) or not rows:
             raise
@@ -99,7 +101,7 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
     except _Conflict:
         _halve(consumer, token, rows, sizer)
     else:
-        _deliver_each(consumer, token, [row for row in rows if row not in fresh], sizer)
+        _deliver_each(consumer, token, by_themselves, sizer)
 
 
 def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:

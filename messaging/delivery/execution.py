@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,7 +50,7 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     scope = Scope(context=context_of(row), depth=transaction_depth())
     token = current_scope.set(scope)
     try:
-        with _handler_span(consumer, row):
+        with _handler_span(consumer, row) if tracing.is_on() else nullcontext():
             _call(consumer, row, scope)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
         execution.error = error
