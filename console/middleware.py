@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
-from messaging.tracing import use_correlation
+from messaging.tracing import use_correlation, use_trace
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -47,7 +47,10 @@ def policy(nonce: str, *, loose: bool = False) -> str:
 
 
 class Correlation:
-    """Give each request a correlation id: the caller's, made safe, or a new one. Messages published in it carry it."""
+    """Give each request a correlation id: the caller's, made safe, or a new one; keep the trace it came with.
+
+    Messages published while it is served carry both.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -55,7 +58,7 @@ class Correlation:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         correlation = clean(request.headers.get(CORRELATION_HEADER, "")) or str(uuid.uuid4())
         request.correlation_id = correlation  # type: ignore[attr-defined]
-        with use_correlation(correlation):
+        with use_correlation(correlation), use_trace(request.headers.get("traceparent", "")):
             response = self.get_response(request)
         response[CORRELATION_HEADER] = correlation
         return response

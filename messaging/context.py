@@ -63,6 +63,8 @@ def transaction_depth() -> TransactionDepth:
 
 current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
 _correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+incoming_trace: ContextVar[str | None] = ContextVar("incoming_trace", default=None)
+"""The traceparent that the request being served came with."""
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from opentelemetry import trace
 from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from messaging.context import current_scope, use_correlation
+from messaging.context import current_scope, incoming_trace, use_correlation
 from messaging.envelope import Envelope
 
-__all__ = ["child_traceparent", "is_on", "name_after", "new_traceparent", "parse", "span", "use_correlation"]
+__all__ = [
+    "child_traceparent", "is_on", "name_after", "new_traceparent", "parse", "span", "use_correlation", "use_trace",
+]  # fmt: skip
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACEPARENT = re.compile(r"\A00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -40,15 +42,23 @@ def child_traceparent() -> str:
     if "traceparent" in carrier:
         return carrier["traceparent"]
     scope = current_scope.get()
-    if scope:
-        trace_id = scope.context.traceparent[3:35]
-        return f"00-{trace_id}-{secrets.token_hex(8)}-{scope.context.traceparent[-2:]}"
-    return new_traceparent()
+    parent = scope.context.traceparent if scope else incoming_trace.get()
+    return f"{parent[:36]}{secrets.token_hex(8)}{parent[-3:]}" if parent else new_traceparent()
 
 
 def new_traceparent() -> str:
     """Return the context of a new trace, not sampled: where nobody records spans, flows still have a trace id."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
+@contextmanager
+def use_trace(traceparent: str) -> Iterator[None]:
+    """Everything published inside belongs to the trace a request came with, if that is a valid traceparent."""
+    token = incoming_trace.set(parse(traceparent))
+    try:
+        yield
+    finally:
+        incoming_trace.reset(token)
 
 
 @contextmanager

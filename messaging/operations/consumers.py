@@ -10,6 +10,7 @@ from django.db import transaction
 from messaging import audit, signals
 from messaging.database import store
 from messaging.errors import OperationRefused
+from messaging.failure import storable
 from messaging.models import ConsumerState
 from messaging.operations.actors import Actor
 from messaging.operations.guard import carry_out, checked_reason
@@ -63,7 +64,7 @@ def _is_paused(row: ConsumerState, now: datetime) -> bool:
 
 
 def _change(name: str, refusal: Any, **values: Any) -> None:
-    row = ConsumerState.objects.select_for_update().filter(name=name).first()
+    row = ConsumerState.objects.select_for_update().filter(name=storable(name)).first()
     if row is None:
         raise OperationRefused(f"There is no consumer {name!r}.", code="not_found", field="name")
     why = refusal(row)

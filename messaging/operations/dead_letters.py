@@ -16,7 +16,7 @@ from messaging.envelope import Envelope
 from messaging.models import ConsumerState, DeadLetter, Message
 from messaging.operations.actors import Actor
 from messaging.operations.bulk import BulkResult, Refusal, checked_ids, label
-from messaging.operations.guard import carry_out, checked_reason
+from messaging.operations.guard import carry_out, checked_reason, record_refusal
 
 __all__ = ["BulkResult", "Refusal", "discard_dead_letters", "replay_dead_letters", "why_not_open"]
 
@@ -52,6 +52,7 @@ def _each(
             refusal = "does not exist" if row is None else one(row, actor)
             if refusal:
                 refused.append(Refusal(id=id, why=refusal))
+                record_refusal(actor, action, f"dead_letter:{id}", refusal, reason=why, request_id=request_id)
                 continue
             assert row is not None
             done.append(id)

@@ -34,9 +34,9 @@ def carry_out(
     Raises:
         OperationRefused: "forbidden", "request_id_reused", or what ``act`` raises.
     """
-    target = target[:300]
+    target, noted_id = storable(target)[:300], storable(request_id or "")[:200]
     if not actor.may(permission):
-        audit.record(actor, action, target, outcome=audit.DENIED, request_id=request_id)
+        audit.record(actor, action, target, outcome=audit.DENIED, request_id=noted_id)
         raise OperationRefused(f"{actor.name} may not do this: it needs {permission!r}.", code="forbidden")
     try:
         with transaction.atomic():
@@ -50,9 +50,14 @@ def carry_out(
             ).value
     except OperationRefused as refused:
         audit.record(
-            actor, action, target, outcome=audit.REFUSED, request_id=storable(request_id or "")[:200], why=str(refused)
+            actor, action, target, outcome=audit.REFUSED, request_id=noted_id, why=str(refused)
         )
         raise
+
+
+def record_refusal(actor: Actor, action: str, target: str, why: str, *, reason: str, request_id: str | None) -> None:
+    """Audit one row of a bulk operation that was left as it is."""
+    audit.record(actor, action, target, outcome=audit.REFUSED, reason=reason, request_id=request_id, why=why)
 
 
 def checked_reason(reason: str, *, is_required: bool = True) -> str:

@@ -13,7 +13,7 @@ from messaging.errors import ContractError
 from messaging.models import QuarantinedMessage
 from messaging.operations.actors import Actor
 from messaging.operations.bulk import BulkResult, Refusal, checked_ids, label
-from messaging.operations.guard import carry_out, checked_reason
+from messaging.operations.guard import carry_out, checked_reason, record_refusal
 
 State = QuarantinedMessage.State
 
@@ -49,6 +49,7 @@ def _each(
             )  # fmt: skip
             if refusal:
                 refused.append(Refusal(id=id, why=refusal))
+                record_refusal(actor, action, f"quarantine:{id}", refusal, reason=why, request_id=request_id)
             else:
                 done.append(id)
                 audit.record(actor, action, f"quarantine:{id}", reason=why, request_id=request_id)
