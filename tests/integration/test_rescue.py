@@ -27,7 +27,6 @@ from tests.factories import (
     claim,
     dead,
     elsewhere,
-    is_postgresql,
     ledger,
     outcomes,
     pending,
@@ -89,9 +88,8 @@ class TestRescue:
         both = [elsewhere(rescue) for _ in range(2)]
         assert sum(future.result(30) for future in both) == 40
 
+    @pytest.mark.only_on("postgresql")  # an open write transaction stops every other writer on SQLite
     def test_skips_rows_that_an_open_transaction_holds(self, station: Any) -> None:
-        if not is_postgresql():
-            pytest.skip("an open write transaction stops every other writer on SQLite")
         station.declare()
         arrive("ICE 1", "ICE 2")
         relay()
@@ -131,10 +129,9 @@ class TestCrashes:
         assert outcomes() == []
         assert Delivery.objects.filter(claim_token=claim(alone=True, limit=1)).count() == 1
 
+    @pytest.mark.only_on("postgresql")  # an open write transaction stops every other writer on SQLite
     def test_cost_a_waiting_neighbour_nothing_while_another_row_is_held(self, station: Any) -> None:
         """The chunk is running message by message: one row is locked, the other one only waits its turn."""
-        if not is_postgresql():
-            pytest.skip("an open write transaction stops every other writer on SQLite")
         station.declare()
         running, waiting = arrive("ICE 1", "ICE 2")
         relay()
@@ -144,9 +141,7 @@ class TestCrashes:
             elsewhere(rescue).result(10)
         assert (pending(waiting).crashes, pending(waiting).is_alone) == (0, True)
 
-    def test_cost_nothing_where_a_batch_of_the_rescue_ends(
-        self, station: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_cost_nothing_where_a_batch_of_the_rescue_ends(self, station: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rescuing, "BATCH", 5)
         station.declare()
         arrive(*(f"RE {n}" for n in range(8)))
