@@ -115,7 +115,7 @@ def _work(now: datetime, narrow: Mapping[str, Any]) -> dict[str, dict[str, Any]]
         )
         .order_by()
     )
-    return {row["consumer"]: row for row in rows}
+    return {row["consumer"]: dict(row) for row in rows}
 
 
 def _rates(tallies: Sequence[rates.Tally], now: datetime, minutes: Sequence[datetime]) -> dict[str, Any]:

@@ -129,12 +129,13 @@ def _counts() -> dict[str, tuple[int, datetime | None]]:
 
 
 def _count(rows: QuerySet[Any], kind: str, time: str) -> QuerySet[Any, Any]:
-    return (
+    counted: QuerySet[Any, Any] = (
         rows.order_by()
         .values(table=Value(kind))
         .annotate(rows=Count("*"), oldest=Min(time))
         .values_list("table", "rows", "oldest")
     )
+    return counted
 
 
 def series(*, minutes: int = 60, consumer: str = "", step: int = 1) -> Series:
