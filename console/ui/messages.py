@@ -157,8 +157,9 @@ def _detail_context(
 
 def _list_query(request: HttpRequest) -> str:
     """Return the list's own parameters, so that a link of the drawer keeps them."""
-    query = QueryDict(mutable=True)
-    query.update({name: value for name, value in request.GET.items() if name not in {"message", "tab", "q"}})
+    query = request.GET.copy()
+    for name in ("message", "tab", "q"):
+        query.pop(name, None)
     return query.urlencode()
 
 

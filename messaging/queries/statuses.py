@@ -103,38 +103,35 @@ def with_status(status: Status, *, consumer: str, paused: frozenset[str], now: d
     It starts from the hot table of that status; worse statuses are excluded row by row. With ``consumer``, the
     hot row must be that consumer's own; what other consumers make of the message then does not matter.
     """
-    better = WORST_FIRST[: WORST_FIRST.index(status)]
-    condition = Q()
-    if status != "handled":
-        condition &= _has(status, consumer=consumer, paused=paused, now=now)
+    own = Q(consumer=consumer) if consumer else Q()
+    condition = Q() if status == "handled" else _has(status, own, consumer=consumer, paused=paused, now=now)
     if consumer and status != "handled":
         return condition
-    if status == "pending":  # whatever is not worse but stands in a hot table; one probe serves five statuses
-        return condition & ~_exists(_deliveries(better, paused=paused, now=now)) & ~_exists(_dead(_DEAD))
-    if status in {"handled", "discarded"}:
-        gone = (*_DEAD, DeadLetter.State.DISCARDED) if status == "handled" else _DEAD
-        deliveries = Delivery.objects.filter(consumer=consumer) if consumer else Delivery.objects.all()
-        dead = _dead(gone).filter(consumer=consumer) if consumer else _dead(gone)
-        return condition & ~_in_outbox(consumer) & ~_exists(deliveries) & ~_exists(dead)
-    if status == "dead":
-        return condition
-    worse = tuple(name for name in better if name != "dead")
-    condition &= ~_exists(_dead(_DEAD))
-    return condition & ~_exists(_deliveries(worse, paused=paused, now=now)) if worse else condition
+    worse = WORST_FIRST[: WORST_FIRST.index(status)]
+    if "dead" in worse:
+        gone = (*_DEAD, DeadLetter.State.DISCARDED) if "discarded" in worse else _DEAD
+        condition &= ~_exists(_dead(gone).filter(own))
+    if "pending" in worse:
+        condition &= ~_exists(Delivery.objects.filter(own)) & ~_in_outbox(consumer)
+    elif waiting := tuple(name for name in worse if name != "dead"):
+        condition &= ~_exists(_deliveries(waiting, paused=paused, now=now))
+    return condition
 
 
 def unresolved_dead_letters() -> QuerySet[DeadLetter]:
     return _dead(UNRESOLVED)
 
 
-def _has(status: Status, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
-    narrow = Q(consumer=consumer) if consumer else Q()
-    if status == "dead":
-        return Q(id__in=_dead(_DEAD).filter(narrow).values("message_id"))
-    if status == "discarded":
-        return Q(id__in=_dead((DeadLetter.State.DISCARDED,)).filter(narrow).values("message_id"))
-    waiting = Q(id__in=_deliveries((status,), paused=paused, now=now).filter(narrow).values("message_id"))
-    return waiting | _in_outbox(consumer) if status == "pending" else waiting
+def _has(status: Status, own: Q, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
+    """Return the condition that one of the message's rows in the hot tables has this status."""
+    if status in {"dead", "discarded"}:
+        states = _DEAD if status == "dead" else (DeadLetter.State.DISCARDED,)
+        return Q(id__in=_dead(states).filter(own).values("message_id"))
+    waiting = _deliveries((status,), paused=paused, now=now).filter(own).values("message_id")
+    if status != "pending":
+        return Q(id__in=waiting)
+    # One list of ids, not two conditions joined by OR, which PostgreSQL would answer by reading every message.
+    return Q(id__in=waiting.union(_outbox(consumer).values("message_id"), all=True))
 
 
 def _dead(states: tuple[str, ...]) -> QuerySet[DeadLetter]:
@@ -168,9 +165,12 @@ def _in_outbox(consumer: str) -> Q:
     The outbox has no index on the message, for the sake of publishing. PostgreSQL hashes an EXISTS, however
     many rows; SQLite would scan the outbox for each message, but materialises an IN.
     """
-    rows = OutboxEntry.objects.all()
-    if consumer:
-        rows = rows.filter(Q(consumer=consumer) | Q(consumer=None))
+    rows = _outbox(consumer)
     if connection.vendor == "postgresql":
         return _exists(rows)
     return Q(id__in=rows.values("message_id"))
+
+
+def _outbox(consumer: str) -> QuerySet[OutboxEntry]:
+    rows = OutboxEntry.objects.all()
+    return rows.filter(Q(consumer=consumer) | Q(consumer=None)) if consumer else rows

@@ -440,4 +440,5 @@ class TestQuarantine:
         page = operator.post(reverse("quarantine-act"), {"ids": str(item.id), "action": "retry"}, follow=True)
         assert "1 accepted and published" in page.content.decode()
         accepted = QuarantinedMessage.objects.get(id=item.id)
+        assert accepted.message_id
         assert Message.objects.get(id=accepted.message_id).type == "ecommerce.OrderPlaced"
