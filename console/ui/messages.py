@@ -69,8 +69,8 @@ def _as_call(request: HttpRequest, search: Search) -> str:
     query = QueryDict(mutable=True)
     query.update({"correlation_id" if chip.field == "correlation" else chip.field: chip.value for chip in search.chips})
     if search.since:
-        query["from"] = search.since.isoformat()
-    query["to"] = search.until.isoformat()
+        query["since"] = search.since.isoformat()
+    query["until"] = search.until.isoformat()
     address = request.build_absolute_uri(f"/api/v1/messages?{query.urlencode()}")
     return f'curl -H "Authorization: Bearer $TOKEN" "{address}"'
 

@@ -442,3 +442,15 @@ class TestQuarantine:
         accepted = QuarantinedMessage.objects.get(id=item.id)
         assert accepted.message_id
         assert Message.objects.get(id=accepted.message_id).type == "ecommerce.OrderPlaced"
+
+
+class TestEquivalentCall:
+    def test_of_the_list_returns_the_same_rows(self, viewer: Client) -> None:
+        failed_order()
+        rows.message()
+        page = viewer.get(f"{reverse('messages')}?status=dead&source=checkout")
+        call = re.search(r"/api/v1/messages\?[^&]*(?:&amp;[^&<]*)*?(?=&quot;)", page.content.decode())
+        assert call
+        answer = viewer.get(call[0].replace("&amp;", "&"))
+        assert answer.status_code == 200
+        assert [row["id"] for row in answer.json()["items"]] == row_ids(page)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import get_args
+from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import pytest
@@ -205,7 +205,8 @@ class TestListMessages:
     def test_finds_nothing_for_text_no_database_can_hold(self, text: str) -> None:
         rows.message()
         for name in ("type", "key", "correlation_id", "consumer", "source"):
-            assert messages.list_messages(replace(EVERYTHING, **{name: text})).rows == ()
+            where: dict[str, Any] = {name: text}
+            assert messages.list_messages(replace(EVERYTHING, **where)).rows == ()
         assert messages.find_message(text) is None
 
     def test_shows_one_dot_for_each_consumer(self) -> None:
