@@ -39,10 +39,23 @@ class MessageModel(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        from messaging.contracts.registry import register
-
         if cls.__module__ != __name__:
-            register(cls)
+            _declare(cls)
+
+
+declared: dict[str, dict[int, type[MessageModel]]] = {}
+"""Every contract of this process: by name, then by version."""
+
+
+def _declare(model: type[MessageModel]) -> None:
+    versions = declared.setdefault(model.contract_name, {})
+    earlier = versions.setdefault(model.contract_version, model)
+    if (earlier.__module__, earlier.__qualname__) != (model.__module__, model.__qualname__):
+        raise ConfigurationError(
+            f"Contract {model.contract_name} v{model.contract_version} is declared twice, in {earlier.__module__} and"
+            f" {model.__module__}. Give one of them another name= or version=."
+        )
+    versions[model.contract_version] = model
 
 
 class Event(MessageModel):

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from messaging.contracts import upcasting
-from messaging.contracts.model import MessageModel
-from messaging.errors import ConfigurationError, ContractError, UnknownContract
+from messaging.contracts.model import MessageModel, declared
+from messaging.errors import ContractError, UnknownContract
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,19 @@ class Contract:
         return self.model.model_json_schema()
 
 
-_contracts: dict[str, dict[int, Contract]] = {}
-
-
-def register(model: type[MessageModel]) -> None:
-    """Add a model. Two different classes for one name and version are a mistake."""
-    contract = Contract(model.contract_name, model.contract_version, model.contract_kind, model)
-    versions = _contracts.setdefault(contract.name, {})
-    earlier = versions.get(contract.version)
-    if earlier and (earlier.model.__module__, earlier.model.__qualname__) != (model.__module__, model.__qualname__):
-        raise ConfigurationError(
-            f"Contract {contract.name} v{contract.version} is declared twice, in {earlier.model.__module__} and"
-            f" {model.__module__}. Give one of them another name= or version=."
-        )
-    versions[contract.version] = contract
+def _contract(model: type[MessageModel]) -> Contract:
+    return Contract(model.contract_name, model.contract_version, model.contract_kind, model)
 
 
 def known() -> list[Contract]:
     """Return every contract, sorted by name and version."""
-    return [versions[v] for _, versions in sorted(_contracts.items()) for v in sorted(versions)]
+    return [_contract(versions[v]) for _, versions in sorted(declared.items()) for v in sorted(versions)]
 
 
 def current(name: str) -> Contract | None:
     """Return the highest version of a contract."""
-    versions = _contracts.get(name)
-    return versions[max(versions)] if versions else None
+    versions = declared.get(name)
+    return _contract(versions[max(versions)]) if versions else None
 
 
 def find(name: str, version: int) -> Contract:
@@ -62,14 +50,14 @@ def find(name: str, version: int) -> Contract:
     latest = current(name)
     if latest is None:
         raise UnknownContract(f"Unknown type {name!r}: no contract of this name is registered here.", field="type")
-    exact = _contracts[name].get(version)
+    exact = declared[name].get(version)
     if exact:
-        return exact
+        return _contract(exact)
     if version < latest.version and upcasting.covers(name, version, latest.version):
         return latest
     raise UnknownContract(
         f"Unknown version {version} of {name}: this release knows"
-        f" {', '.join(str(v) for v in sorted(_contracts[name]))}.",
+        f" {', '.join(str(v) for v in sorted(declared[name]))}.",
         field="version",
     )
 
