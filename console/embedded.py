@@ -148,6 +148,9 @@ def worker() -> Part:
     def stop() -> None:
         loop.stopping.set()
         state.should_stop = 0  # what its SIGTERM handler does; that one is for a main thread
+        # It looks at that when a message came or two seconds passed, and then waits for one message more.
+        for _ in range(2):
+            app.send_task("messaging.resume_expired_pauses", queue=wakeups.MAINTENANCE_QUEUE)
 
     return Part("worker", run, stop)
 
