@@ -10,7 +10,7 @@ from messaging import maintenance, rescue, rollups
 from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
 from messaging.delivery.presence import presence, sign_off
-from messaging.wakeups import MAINTENANCE_QUEUE, TASK, wake_quietly
+from messaging.wakeups import TASK, wake_quietly
 
 SCHEDULE: dict[str, float] = {
     "messaging.rescue": 5.0,
@@ -29,12 +29,12 @@ def deliver(consumer: str) -> None:
         wake_quietly([consumer])
 
 
-@shared_task(name="messaging.rescue", ignore_result=True, queue=MAINTENANCE_QUEUE)
+@shared_task(name="messaging.rescue", ignore_result=True)
 def rescue_orphans() -> int:
     return rescue.rescue()
 
 
-@shared_task(name="messaging.fold_rollups", ignore_result=True, queue=MAINTENANCE_QUEUE)
+@shared_task(name="messaging.fold_rollups", ignore_result=True)
 def fold_rollups() -> int:
     total = 0
     while folded := rollups.fold():
@@ -44,17 +44,17 @@ def fold_rollups() -> int:
     return total
 
 
-@shared_task(name="messaging.resume_expired_pauses", ignore_result=True, queue=MAINTENANCE_QUEUE)
+@shared_task(name="messaging.resume_expired_pauses", ignore_result=True)
 def resume_expired_pauses() -> int:
     return maintenance.resume_expired_pauses()
 
 
-@shared_task(name="messaging.ensure_partitions", ignore_result=True, queue=MAINTENANCE_QUEUE)
+@shared_task(name="messaging.ensure_partitions", ignore_result=True)
 def create_partitions() -> int:
     return ensure_partitions()
 
 
-@shared_task(name="messaging.prune", ignore_result=True, queue=MAINTENANCE_QUEUE)
+@shared_task(name="messaging.prune", ignore_result=True)
 def prune() -> dict[str, int]:
     return maintenance.prune()
 

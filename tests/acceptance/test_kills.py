@@ -122,9 +122,7 @@ class TestKilledRolesOnPostgreSQLAndRedis:
 
 
 class TestKilledProcessOnSQLite:
-    def test_loses_nothing_and_does_nothing_twice(
-        self, embedded: Deployment, up: Callable[[], Program]
-    ) -> None:
+    def test_loses_nothing_and_does_nothing_twice(self, embedded: Deployment, up: Callable[[], Program]) -> None:
         embedded.env |= {"SIGNALBOX_STALE_AFTER_SECONDS": "2", "SIGNALBOX_HEARTBEAT_SECONDS": "0.5"}
         program = up()
         load = start_load(embedded)

@@ -86,9 +86,7 @@ class TestEachGuarantee:
         assert (ledger(), outcomes(), Delivery.objects.count()) == ([], [], 1)
 
     @pytest.mark.parametrize("guarantee", GUARANTEES)
-    def test_gives_a_key_that_is_stable_over_retries_and_fresh_for_a_replay(
-        self, station: Any, guarantee: str
-    ) -> None:
+    def test_gives_a_key_that_is_stable_over_retries_and_fresh_for_a_replay(self, station: Any, guarantee: str) -> None:
         keys: list[tuple[int, str]] = []
 
         def handler(event: TrainArrived, context: Context) -> None:
