@@ -59,6 +59,14 @@ def _no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "_mine", {})
 
 
+@pytest.fixture(autouse=True)
+def _chunks_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a consumer's first claim take several deliveries, as the later ones of a busy consumer do."""
+    from messaging.delivery import sizing
+
+    monkeypatch.setattr(sizing, "FIRST", 10)
+
+
 @pytest.fixture
 def station() -> Iterator[Any]:
     """Declare consumers for one test; see ``tests.factories.Station``."""

@@ -64,7 +64,7 @@ def deliver_once(consumer: Consumer, turn: int = 0) -> int:
 
 
 def _claim(consumer: Consumer, token: UUID, worker: UUID, sizer: Sizer, *, alone: bool) -> int:
-    limit = 1 if alone or consumer.guarantee != "exactly_once" else sizer.limit()
+    limit = 1 if alone else sizer.limit()
     return store().claim(consumer=consumer.name, token=token, worker=worker, limit=limit, alone=alone)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from messaging.database import store
 from messaging.settings import options
 
-FIRST = 10
+FIRST = 1
+"""The first claim tells how long the handler takes; from there chunks double."""
 SMOOTHING = 0.1
 SLOW_GROWTH = 1.25
 CALM_CHUNKS = 2
