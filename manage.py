@@ -4,7 +4,6 @@
 import os
 import sys
 
-
 KEEP_CONNECTIONS = {"relay", "worker", "scheduler"}
 
 
