@@ -15,9 +15,10 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from messaging import checks  # noqa: F401  registers the checks
+        from messaging import checks, failpoints  # noqa: F401  registers the checks
         from messaging.database import prepare_connections
 
+        failpoints.arm()
         prepare_connections()
         autodiscover_modules("events", "consumers")
         post_migrate.connect(_synchronise, sender=self, dispatch_uid="messaging.subscriptions")

@@ -6,7 +6,7 @@ from typing import Any
 
 from messaging.database import store
 from messaging.models import AuditRecord
-from messaging.operations.actors import Actor
+from messaging.actors import Actor
 
 DONE, REFUSED, DENIED = "done", "refused", "denied"
 

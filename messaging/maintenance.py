@@ -21,7 +21,7 @@ from messaging.models import (
     RequestRecord,
     Rollup,
 )
-from messaging.operations.actors import task
+from messaging.actors import task
 from messaging.settings import options
 
 REQUEST_DAYS = 7

@@ -7,10 +7,9 @@ from collections import Counter
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Q
 
-from messaging import failure
+from messaging import failpoints, failure
 from messaging.database import store
 from messaging.database.statements import Claimed
 from messaging.delivery import settling
@@ -51,7 +50,7 @@ def adopt_orphans() -> int:
 
 
 def _rescue_batch(silent: list[UUID]) -> int:
-    with transaction.atomic():
+    with failpoints.atomic("rescue"):
         alive = Worker.objects.exclude(id__in=silent).values("id")
         claimed = Delivery.objects.filter(claim_token__isnull=False).filter(
             Q(worker__in=silent) | ~Q(worker__in=alive)
@@ -63,6 +62,7 @@ def _rescue_batch(silent: list[UUID]) -> int:
         tokens = Delivery.objects.filter(claim_token__in={row.claim_token for row in rows})
         shares = Counter(tokens.values_list("claim_token", flat=True))
         for row in rows:
+            failpoints.reach("rescue.one")
             _rescue_one(row, died_alone=row.is_alone or shares[row.claim_token] == 1)
     if rows:
         log.warning("Rescued %d deliveries of workers that died.", len(rows))

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import transaction
-
+from messaging import failpoints
 from messaging.database.statements import Delta
 from messaging.models import Rollup, RollupDelta, Total
 
@@ -36,7 +35,7 @@ def deltas_of(outcomes: Iterable[tuple[str, str, int, int]]) -> list[Delta]:
 
 def fold(limit: int = FOLD_BATCH) -> int:
     """Move up to ``limit`` deltas into minutes and totals, in one transaction; return how many were moved."""
-    with transaction.atomic():
+    with failpoints.atomic("fold"):
         rows = list(RollupDelta.objects.select_for_update(skip_locked=True).order_by("id")[:limit])
         if not rows:
             return 0

@@ -43,6 +43,8 @@ class Options(BaseModel):
     """How long history (messages, attempts, audit) is kept."""
     retry_immediate: int = Field(3, ge=0)
     retry_delays: tuple[str, ...] = ("10s", "1m", "10m")
+    allow_faults: bool = False
+    """Faults may be injected into this system on purpose; never where messages matter."""
 
 
 @cache

@@ -11,6 +11,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.exceptions import KombuError, OperationalError
 
+from messaging import failpoints
 from messaging.consumers import all_consumers
 from messaging.errors import TransportUnavailable
 from messaging.settings import options
@@ -49,7 +50,9 @@ def _wake_one(connection: Connection, consumer: str, deliveries: int) -> None:
     queue = queue_of(consumer)
     wanted = min(options().wakeups_per_consumer, -(-deliveries // options().chunk_limit))
     for _ in range(wanted - waiting(connection, queue)):
+        failpoints.reach("wake.before")
         current_app.send_task(TASK, (consumer,), queue=queue, connection=connection, retry=False, ignore_result=True)
+        failpoints.reach("wake.after")
 
 
 def waiting(connection: Connection, queue: str) -> int:

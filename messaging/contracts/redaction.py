@@ -14,6 +14,7 @@ from messaging.errors import UnknownContract
 
 MARK = "__masked__"
 _ITEM = "*"
+_NOTHING: Any = object()
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,17 @@ def mask(name: str, version: int, body: bytes) -> bytes:
     return exact.dumps(data)
 
 
-def unmask(edited: Any, original: Any) -> Any:
-    """Put the original's values back where ``edited`` still carries a mask."""
+def unmask(edited: Any, original: Any = _NOTHING) -> Any:
+    """Put the original's values back where ``edited`` still carries a mask; a mask without one stays."""
     if isinstance(edited, dict):
         if MARK in edited:
-            return original
+            return edited if original is _NOTHING else original
         source = original if isinstance(original, dict) else {}
-        return {key: unmask(value, source.get(key)) for key, value in edited.items()}
+        return {key: unmask(value, source.get(key, _NOTHING)) for key, value in edited.items()}
     if isinstance(edited, list):
-        items = original if isinstance(original, list) else []
-        return [unmask(value, items[n] if n < len(items) else None) for n, value in enumerate(edited)]
+        # With items added or taken out nobody can tell which hidden value belongs to which mask.
+        is_same = isinstance(original, list) and len(original) == len(edited)
+        return [unmask(value, original[n] if is_same else _NOTHING) for n, value in enumerate(edited)]
     return edited
 
 

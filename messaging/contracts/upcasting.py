@@ -40,7 +40,7 @@ def apply(name: str, version: int, target: int, body: bytes) -> dict[str, Any]:
     data = json.loads(body)
     for step in range(version, target):
         try:
-            data = _upcasters[name, step](data)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            data = dict(_upcasters[name, step](data))
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ContractError(f"Upcasting {name} from v{step} failed: {error!r}.") from error
     return dict(data)

@@ -6,7 +6,10 @@ from functools import cache
 
 from django.db import connection
 
+from messaging import failpoints
 from messaging.database.statements import Store
+
+FAILPOINTS = frozenset({"publish", "direct", "relay", "claim", "lock", "settle", "release", "claimable"})
 
 
 def store() -> Store:
@@ -19,11 +22,11 @@ def _store(vendor: str) -> Store:
     if vendor == "postgresql":
         from messaging.database.postgresql import PostgresStore
 
-        return PostgresStore()
+        return failpoints.watch(PostgresStore(), FAILPOINTS)
     if vendor == "sqlite":
         from messaging.database.sqlite import SqliteStore
 
-        return SqliteStore()
+        return failpoints.watch(SqliteStore(), FAILPOINTS)
     from messaging.errors import ConfigurationError
 
     raise ConfigurationError(f"The bus runs on PostgreSQL and SQLite, not on {vendor}.")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from messaging import clock
+from messaging import clock, failpoints
 from messaging.database import hint
 from messaging.database import sqlite_sql as sql
 from messaging.database.connections import retention, text_time
@@ -38,7 +38,7 @@ class SqliteStore(Store):
         transaction.on_commit(hint.give, robust=True)
 
     def relay(self, limit: int) -> Relayed:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with failpoints.atomic("relay"), connection.cursor() as cursor:
             cursor.execute(sql.LAST_OF_BATCH, [limit])
             taken, first, last = cursor.fetchone()
             if not taken:
@@ -46,6 +46,7 @@ class SqliteStore(Store):
             # One writer at a time: between these statements nobody can add a row inside the range.
             cursor.execute(sql.FAN_OUT, {"now": text_time(clock.now()), "first": first, "last": last})
             deliveries = _count(cursor.fetchall())
+            failpoints.reach("relay.fanned_out")
             cursor.execute(sql.COUNT_PUBLISHED, [text_time(_minute(clock.now())), first, last])
             cursor.execute("DELETE FROM messaging_outboxentry WHERE id BETWEEN %s AND %s", [first, last])
         return Relayed(taken=taken, deliveries=deliveries)

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.utils import DatabaseError
 
-from messaging import tracing
+from messaging import failpoints, tracing
 from messaging.consumers import Consumer
 from messaging.database import store
 from messaging.database.connections import is_connection_error, must_run_again
@@ -79,7 +79,7 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
     fresh: list[Claimed] = []
     by_themselves: list[Claimed] = []
     try:
-        with transaction.atomic():
+        with failpoints.atomic("chunk"):
             rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
             # What failed before is likely to fail again: it runs alone and spares its neighbours a rollback.
             by_themselves = [row for row in rows if row.failures or len(rows) == 1]
@@ -147,7 +147,7 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
     for _ in range(CONFLICT_TRIES):
         execution: Execution | None = None
         try:
-            with transaction.atomic():
+            with failpoints.atomic("alone"):
                 held = store().lock(token=token, only=message_id)
                 if not held:
                     return  # rescued meanwhile: whoever claims it next runs it
@@ -183,7 +183,7 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
         _fail(consumer, token, execution)
         return
     try:
-        with transaction.atomic():
+        with failpoints.atomic("at_least_once"):
             if store().lock(token=token, only=row.message_id):
                 settling.settle_done(token, [execution])
                 _make_callbacks_robust()
@@ -194,13 +194,13 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
 def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
     """At most once: settled first. A failure is recorded as dropped and never runs again."""
     execution = Execution(row=row, started_at=row.locked_at)
-    with transaction.atomic():
+    with failpoints.atomic("at_most_once"):
         if not store().lock(token=token, only=row.message_id):
             return
         settling.settle_done(token, [execution])
     execution = execute(consumer, row)
     sizer.note(execution.duration_us)
-    with transaction.atomic():
+    with failpoints.atomic("at_most_once.outcome"):
         if execution.error is not None:
             settling.record_dropped(execution)
         elif execution.published:

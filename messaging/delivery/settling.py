@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
-
-from messaging import policy
+from messaging import failpoints, policy
 from messaging.consumers import Consumer
 from messaging.database import store
 from messaging.database.statements import AttemptRow, Claimed
@@ -43,11 +41,23 @@ def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = 
 
 def resolve(dead_letter: UUID) -> None:
     """Resolve the dead letter whose replay or edited copy was handled."""
+    failpoints.reach("resolve.before")
     now = store().now()
     for state, resolution in (("replaying", "replayed"), ("resubmitting", "resubmitted")):
         DeadLetter.objects.filter(id=dead_letter, state=state).update(
             state=DeadLetter.State.RESOLVED, resolution=resolution, resolved_at=now
         )
+    _resolve_originals(dead_letter, now)
+
+
+def _resolve_originals(dead_letter: UUID, now: datetime) -> None:
+    """Resolve with a copy's dead letter its original, which was opened again when the copy first failed."""
+    link = DeadLetter.objects.filter(id=dead_letter).values("resolves", "message_id").first()
+    while link and link["resolves"]:
+        DeadLetter.objects.filter(id=link["resolves"], state=DeadLetter.State.OPEN, copy_id=link["message_id"]).update(
+            state=DeadLetter.State.RESOLVED, resolution="resubmitted", resolved_at=now
+        )
+        link = DeadLetter.objects.filter(id=link["resolves"]).values("resolves", "message_id").first()
 
 
 def settle_failed(consumer: Consumer, token: UUID, execution: Execution) -> None:
@@ -56,7 +66,7 @@ def settle_failed(consumer: Consumer, token: UUID, execution: Execution) -> None
     Writes nothing when the delivery was taken over meanwhile.
     """
     assert execution.error is not None
-    with transaction.atomic():
+    with failpoints.atomic("failure"):
         held = store().lock(token=token, only=execution.row.message_id)
         if not held:
             raise StaleClaim
@@ -88,6 +98,7 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
     """Move a delivery to the dead letters. Needs the transaction in which its row was locked."""
     now = store().now()
     Delivery.objects.filter(message_id=row.message_id, consumer=row.consumer, run=row.run).delete()
+    failpoints.reach("dead_letter.before")
     DeadLetter.objects.create(
         message_id=row.message_id, consumer=row.consumer, run=row.run, type=row.type, version=row.version, key=row.key,
         correlation_id=row.correlation_id, reason=reason, attempts=attempts or row.failures + row.crashes + 1,
@@ -106,6 +117,7 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
 
 def record(execution: Execution, failure: Failure, outcome: str, *, after: datetime | None = None) -> None:
     """Append the attempt of a failed execution and count it. Needs a transaction."""
+    failpoints.reach("failure.record")
     base = _attempt(execution, outcome)
     Attempt.objects.create(
         id=base.id, message_id=base.message_id, consumer=base.consumer, run=base.run, number=base.number,

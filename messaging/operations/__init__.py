@@ -8,7 +8,7 @@ Raises, all of them: OperationRefused with code "forbidden" (permission), "inval
 "not_found", "conflict", or "request_id_reused" (the same id with another question).
 """
 
-from messaging.operations.actors import OPERATE, PUBLISH, REVEAL, VIEW, Actor, command_line, task
+from messaging.actors import OPERATE, PUBLISH, REVEAL, VIEW, Actor, command_line, task
 from messaging.operations.consumers import pause_consumer, resume_consumer
 from messaging.operations.dead_letters import (
     BulkResult,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from messaging import audit
-from messaging.operations.actors import Actor
+from messaging.actors import Actor
 
 
 def record_denied(*, actor: Actor, action: str, target: str) -> None:

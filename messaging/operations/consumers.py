@@ -12,7 +12,7 @@ from messaging.database import store
 from messaging.errors import OperationRefused
 from messaging.failure import storable
 from messaging.models import ConsumerState
-from messaging.operations.actors import Actor
+from messaging.actors import Actor
 from messaging.operations.guard import carry_out, checked_reason
 
 

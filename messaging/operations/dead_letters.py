@@ -14,7 +14,7 @@ from messaging.consumers import find_consumer
 from messaging.database import store
 from messaging.envelope import Envelope
 from messaging.models import ConsumerState, DeadLetter, Message
-from messaging.operations.actors import Actor
+from messaging.actors import Actor
 from messaging.operations.bulk import BulkResult, Refusal, checked_ids, label
 from messaging.operations.guard import carry_out, checked_reason, record_refusal
 

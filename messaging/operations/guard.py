@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.db import transaction
-
-from messaging import audit
+from messaging import audit, failpoints
 from messaging.errors import OperationRefused
 from messaging.failure import storable
 from messaging.operations import requests
-from messaging.operations.actors import OPERATE, Actor, Permission
+from messaging.actors import OPERATE, Actor, Permission
 
 REASON_LIMIT = 2_000
 
@@ -39,7 +37,7 @@ def carry_out(
         audit.record(actor, action, target, outcome=audit.DENIED, request_id=noted_id)
         raise OperationRefused(f"{actor.name} may not do this: it needs {permission!r}.", code="forbidden")
     try:
-        with transaction.atomic():
+        with failpoints.atomic("operation"):
             if request_id is None:
                 return act()
             return requests.once(

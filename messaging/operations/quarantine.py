@@ -11,7 +11,7 @@ from messaging import audit, ingest, signals
 from messaging.database import store
 from messaging.errors import ContractError
 from messaging.models import QuarantinedMessage
-from messaging.operations.actors import Actor
+from messaging.actors import Actor
 from messaging.operations.bulk import BulkResult, Refusal, checked_ids, label
 from messaging.operations.guard import carry_out, checked_reason, record_refusal
 

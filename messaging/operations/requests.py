@@ -16,7 +16,7 @@ from django.db import connection
 from messaging import clock
 from messaging.errors import OperationRefused, TransactionRequired
 from messaging.models import RequestRecord
-from messaging.operations.actors import Actor
+from messaging.actors import Actor
 
 _LONGEST = 200
 

@@ -19,7 +19,7 @@ from messaging.errors import ContractError, OperationRefused, Undecodable, Unkno
 from messaging.failure import storable
 from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Message
-from messaging.operations.actors import Actor
+from messaging.actors import Actor
 from messaging.operations.dead_letters import why_not_open
 from messaging.operations.guard import carry_out, checked_reason
 from messaging.operations.lines import line_of
