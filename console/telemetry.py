@@ -31,7 +31,9 @@ def start() -> bool:
     PsycopgInstrumentor().instrument(enable_commenter=False)
     RedisInstrumentor().instrument()
     name = os.environ.get("OTEL_SERVICE_NAME", settings.MESSAGING["source"])
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, "service.version": settings.RELEASE}))
+    provider = TracerProvider(
+        resource=Resource.create({SERVICE_NAME: str(name), "service.version": str(settings.RELEASE)})
+    )
     # The batch processor starts its thread anew in each child of a prefork worker.
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)

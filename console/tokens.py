@@ -15,9 +15,9 @@ from django.db.models import Q
 
 from console.models import ApiToken
 from messaging import clock
+from messaging.actors import Permission
 from messaging.errors import OperationRefused
 from messaging.operations import OPERATE, PUBLISH, REVEAL, VIEW, Actor
-from messaging.operations.actors import Permission
 
 Scope = Literal["read", "publish", "operate", "reveal"]
 SCOPES: tuple[str, ...] = get_args(Scope)

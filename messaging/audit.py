@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from messaging.actors import Actor
 from messaging.database import store
 from messaging.models import AuditRecord
-from messaging.actors import Actor
 
 DONE, REFUSED, DENIED = "done", "refused", "denied"
 

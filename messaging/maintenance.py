@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 
 from messaging import audit
+from messaging.actors import task
 from messaging.database import store
 from messaging.database.connections import retention
 from messaging.database.partitions import HISTORY
@@ -21,7 +22,6 @@ from messaging.models import (
     RequestRecord,
     Rollup,
 )
-from messaging.actors import task
 from messaging.settings import options
 
 REQUEST_DAYS = 7

@@ -52,9 +52,7 @@ def adopt_orphans() -> int:
 def _rescue_batch(silent: list[UUID]) -> int:
     with failpoints.atomic("rescue"):
         alive = Worker.objects.exclude(id__in=silent).values("id")
-        claimed = Delivery.objects.filter(claim_token__isnull=False).filter(
-            Q(worker__in=silent) | ~Q(worker__in=alive)
-        )
+        claimed = Delivery.objects.filter(claim_token__isnull=False).filter(Q(worker__in=silent) | ~Q(worker__in=alive))
         rows = list(claimed.select_for_update(skip_locked=True).order_by("claim_token")[:BATCH])
         if len(rows) == BATCH:
             rows = _whole_claims(rows)

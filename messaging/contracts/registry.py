@@ -56,8 +56,7 @@ def find(name: str, version: int) -> Contract:
     if version < latest.version and upcasting.covers(name, version, latest.version):
         return latest
     raise UnknownContract(
-        f"Unknown version {version} of {name}: this release knows"
-        f" {', '.join(str(v) for v in sorted(declared[name]))}.",
+        f"Unknown version {version} of {name}: this release knows {', '.join(str(v) for v in sorted(declared[name]))}.",
         field="version",
     )
 

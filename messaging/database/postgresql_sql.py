@@ -8,8 +8,7 @@ _MESSAGE = (
 )
 _OUTBOX = "message_id, type, key, position, created_at, consumer, run, resolves"
 _HINT = (
-    "RETURNING (SELECT count(pg_notify('signalbox_relay', '')) FROM messaging_worker"
-    " WHERE role = 'relay' AND is_idle)"
+    "RETURNING (SELECT count(pg_notify('signalbox_relay', '')) FROM messaging_worker WHERE role = 'relay' AND is_idle)"
 )
 
 PUBLISH_ONE = f"""

@@ -174,7 +174,6 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
     raise Contended
 
 
-
 def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
     """At least once: the handler runs outside a transaction, then its outcome is settled by itself."""
     execution = execute(consumer, row)

@@ -8,11 +8,11 @@ from typing import Any
 from django.db import transaction
 
 from messaging import audit, signals
+from messaging.actors import Actor
 from messaging.database import store
 from messaging.errors import OperationRefused
 from messaging.failure import storable
 from messaging.models import ConsumerState
-from messaging.actors import Actor
 from messaging.operations.guard import carry_out, checked_reason
 
 

@@ -10,11 +10,11 @@ from django.db import transaction
 from django.db.models import Max
 
 from messaging import audit, signals
+from messaging.actors import Actor
 from messaging.consumers import find_consumer
 from messaging.database import store
 from messaging.envelope import Envelope
 from messaging.models import ConsumerState, DeadLetter, Message
-from messaging.actors import Actor
 from messaging.operations.bulk import BulkResult, Refusal, checked_ids, label
 from messaging.operations.guard import carry_out, checked_reason, record_refusal
 
@@ -24,9 +24,7 @@ State = DeadLetter.State
 ReasonNot = str | None
 
 
-def replay_dead_letters(
-    *, ids: Sequence[UUID], actor: Actor, reason: str, request_id: str | None = None
-) -> BulkResult:
+def replay_dead_letters(*, ids: Sequence[UUID], actor: Actor, reason: str, request_id: str | None = None) -> BulkResult:
     """Run each dead letter's message again, unchanged, for the consumer that failed, as a new run."""
     return _each(_replay, "dead_letter.replay", ids=ids, actor=actor, reason=reason, request_id=request_id)
 
@@ -96,9 +94,7 @@ def _replay(row: DeadLetter, actor: Actor) -> ReasonNot:
     message = Message.objects.filter(id=row.message_id).first()
     if message is None:
         return "its message was removed by retention"
-    moved = DeadLetter.objects.filter(id=row.id, state=State.OPEN).update(
-        state=State.REPLAYING, resolved_by=actor.name
-    )
+    moved = DeadLetter.objects.filter(id=row.id, state=State.OPEN).update(state=State.REPLAYING, resolved_by=actor.name)
     if not moved:
         return "another process got there first"
     runs = DeadLetter.objects.filter(message_id=row.message_id, consumer=row.consumer).aggregate(last=Max("run"))

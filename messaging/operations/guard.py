@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from messaging import audit, failpoints
+from messaging.actors import OPERATE, Actor, Permission
 from messaging.errors import OperationRefused
 from messaging.failure import storable
 from messaging.operations import requests
-from messaging.actors import OPERATE, Actor, Permission
 
 REASON_LIMIT = 2_000
 
@@ -47,9 +47,7 @@ def carry_out(
                 act=act,
             ).value
     except OperationRefused as refused:
-        audit.record(
-            actor, action, target, outcome=audit.REFUSED, request_id=noted_id, why=str(refused)
-        )
+        audit.record(actor, action, target, outcome=audit.REFUSED, request_id=noted_id, why=str(refused))
         raise
 
 

@@ -8,10 +8,10 @@ from uuid import UUID
 from django.db import transaction
 
 from messaging import audit, ingest, signals
+from messaging.actors import Actor
 from messaging.database import store
 from messaging.errors import ContractError
 from messaging.models import QuarantinedMessage
-from messaging.actors import Actor
 from messaging.operations.bulk import BulkResult, Refusal, checked_ids, label
 from messaging.operations.guard import carry_out, checked_reason, record_refusal
 
@@ -25,9 +25,7 @@ def retry_quarantined(
     return _each(_retry, "quarantine.retry", ids, actor, reason, request_id, needs_reason=False)
 
 
-def discard_quarantined(
-    *, ids: Sequence[UUID], actor: Actor, reason: str, request_id: str | None = None
-) -> BulkResult:
+def discard_quarantined(*, ids: Sequence[UUID], actor: Actor, reason: str, request_id: str | None = None) -> BulkResult:
     """Give quarantined messages up on purpose, with a reason (required)."""
     return _each(_discard, "quarantine.discard", ids, actor, reason, request_id, needs_reason=True)
 

@@ -14,9 +14,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 
 from messaging import clock
+from messaging.actors import Actor
 from messaging.errors import OperationRefused, TransactionRequired
 from messaging.models import RequestRecord
-from messaging.actors import Actor
 
 _LONGEST = 200
 

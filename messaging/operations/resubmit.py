@@ -11,6 +11,7 @@ from django.db import transaction
 from pydantic import ValidationError
 
 from messaging import audit, clock, signals, tracing
+from messaging.actors import Actor
 from messaging.contracts import exact, redaction, registry
 from messaging.contracts.strict_json import loads
 from messaging.database import store
@@ -19,7 +20,6 @@ from messaging.errors import ContractError, OperationRefused, Undecodable, Unkno
 from messaging.failure import storable
 from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Message
-from messaging.actors import Actor
 from messaging.operations.dead_letters import why_not_open
 from messaging.operations.guard import carry_out, checked_reason
 from messaging.operations.lines import line_of

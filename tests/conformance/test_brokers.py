@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from kombu import Connection
+from kombu.connection import Connection
 
 from console.celery import broker_url, transport_options
 from tests.processes import Deployment, eventually
@@ -55,7 +56,8 @@ def forget_everything(deployment: Deployment, url: str) -> None:
         deployment.programs[0].kill()
         deployment.start("up").wait_for("Signalbox runs at")
         return
-    with Connection(broker_url(url), transport_options=transport_options(broker_url(url))) as connection:
+    broker: Any = Connection
+    with broker(broker_url(url), transport_options=transport_options(broker_url(url))) as connection:
         from messaging.wakeups import queue_names
 
         for queue in queue_names():
