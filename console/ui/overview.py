@@ -47,11 +47,15 @@ def page(request: HttpRequest) -> HttpResponse:
     """Show the whole page, or the one part that htmx reads again."""
     part = request.headers.get("HX-Target", "")
     if part in PARTS:
-        return render(request, f"overview/{part.replace('-', '_')}.html", PARTS[part](request))
+        return render(request, f"overview/{part}.html", PARTS[part](request))
     context: dict[str, Any] = {}
     for build in PARTS.values():
         context.update(build(request))
     return render(request, "overview/overview.html", context)
+
+
+def _now(request: HttpRequest) -> dict[str, Any]:
+    return {**_head(request), **_broken(request), **_health(request), **_consumers(request)}
 
 
 def _head(request: HttpRequest) -> dict[str, Any]:
@@ -77,17 +81,17 @@ def _broken(request: HttpRequest) -> dict[str, Any]:
 
 
 def _health(request: HttpRequest) -> dict[str, Any]:
-    # Silent ones first; the list is cut, and what is wrong must not be.
-    processes = sorted(reads.workers(), key=lambda process: process.is_alive)
+    processes = reads.workers()
+    silent = [process for process in processes if not process.is_alive]
     published = reads.published_per_minute()
     now = clock.now()
     return {
         "vitals": reads.vitals(),
         "lag_is_high": LAG_SECONDS,
-        "processes": processes[:PROCESSES_SHOWN],
-        "more_processes": max(0, len(processes) - PROCESSES_SHOWN),
-        "alive": sum(process.is_alive for process in processes),
+        "silent": silent[:PROCESSES_SHOWN],
+        "silent_count": len(silent),
         "process_count": len(processes),
+        "roles": sorted({process.role for process in processes}),
         "published": published,
         "published_per_second": sum(published[-6:]) / (300 + now.second + now.microsecond / 1e6),
     }
@@ -148,10 +152,7 @@ def _troubles(vitals: reads.Vitals, consumers: list[ConsumerRow]) -> list[Troubl
 
 
 PARTS: dict[str, Callable[[HttpRequest], dict[str, Any]]] = {
-    "overview-head": _head,
-    "broken": _broken,
-    "health": _health,
-    "consumers": _consumers,
+    "now": _now,
     "charts": _charts,
     "notices": _notices,
 }

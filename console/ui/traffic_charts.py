@@ -98,4 +98,6 @@ def rate(value: float) -> str:
     """Write a rate with as many digits as it deserves: 0, 0.03, 1.7, 12.4, 1,240."""
     if value == 0 or value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"
+    if value >= 0.1:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.01 else "< 0.01"

@@ -1,5 +1,6 @@
 // One WebSocket carries hints, never data: {seq, topics}. A hint becomes the event "changed:<topic>" on <body>, and the
-// elements that named it in hx-trigger read their own partial again. A gap or a reconnect fires every topic.
+// elements that named it in hx-trigger read their own partial again; "changed:any" comes once whatever the topics, so
+// that what shows several of them is read once. A gap or a reconnect fires every topic.
 import { clock } from "./time.js";
 
 const TOPICS = ["messages", "dead_letters", "consumers", "quarantine", "audit"];
@@ -27,6 +28,7 @@ let tail = null;
 
 function dispatch(topics) {
   for (const topic of topics) document.body.dispatchEvent(new CustomEvent(`changed:${topic}`, { bubbles: true }));
+  if (topics.length) document.body.dispatchEvent(new CustomEvent("changed:any", { bubbles: true }));
 }
 
 function flush() {

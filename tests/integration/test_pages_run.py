@@ -104,7 +104,7 @@ class TestOverview:
         assert "no minor unit for &lt;CHF&gt;" in page
         assert "All is well" not in page
 
-    @pytest.mark.parametrize("part", ["overview-head", "broken", "health", "consumers", "charts", "notices"])
+    @pytest.mark.parametrize("part", ["now", "charts", "notices"])
     def test_serves_each_part_alone_to_htmx(self, vera: Client, part: str) -> None:
         rows.consumer(CHARGE)
         page = text_of(vera.get("/", headers={"HX-Request": "true", "HX-Target": part}))
