@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 ORDERS = int(os.environ.get("SIGNALBOX_KILL_ORDERS", "600"))
 RATE = int(os.environ.get("SIGNALBOX_KILL_RATE", "40"))
 SEED = int(os.environ.get("SIGNALBOX_KILL_SEED", "0")) or random.randrange(1, 1_000_000)
-DRAIN_SECONDS = 180.0
+DRAIN_SECONDS = 180.0 + ORDERS / 20
 ROLES = {"relay": ["relay"], "worker 1": ["worker", "--concurrency", "2"], "worker 2": ["worker", "--concurrency", "2"]}
 
 EFFECTS = """
@@ -186,7 +186,7 @@ def drain(deployment: Deployment) -> dict[str, Any]:
         if time.monotonic() > deadline:
             tails = [f"{program.arguments}:\n{program.output[-1500:]}" for program in deployment.programs]
             raise TookTooLong("\n".join(["The backlog did not drain.", json.dumps(report), *tails]))
-        time.sleep(1)
+        time.sleep(3)  # the recount itself is work for the same two cores
 
 
 def effects(deployment: Deployment) -> list[list[Any]]:
