@@ -24,11 +24,33 @@ from messaging.wakeups import wake
 log = logging.getLogger("messaging.relay")
 BUSY_LOOKS = 3
 """After so many looks in a row that found work the relay is busy: it looks again by itself, nobody need hint."""
-LINGER_STEP, LINGER_LIMIT = 0.005, 0.025
-"""While it finds work the relay waits a little before it looks again, longer the longer the load lasts: each batch
-costs a transaction here, a wake-up, a claim and a transaction in a worker, however few messages it holds."""
+GATHER_SECONDS = 0.025
+"""Under load, the time from one look to the next: each batch costs a transaction here, a wake-up, a claim and a
+transaction in a worker, however few messages it holds."""
+SPARSE, DENSE = 0.016, 0.008
+"""Mean seconds between messages from which on none waits for company, and from which on all do."""
+SMOOTHING, LONGEST_GAP = 0.2, 0.1
 FIRST_WAIT = 0.01
 RESCUE_EVERY = 3.0
+
+
+class Gathering:
+    """How long to wait before the next look, so that batches pay for themselves and a lone message need not wait."""
+
+    def __init__(self) -> None:
+        self._mean_gap = LONGEST_GAP
+        self._looked_at = time.monotonic()
+
+    def note(self, taken: int) -> None:
+        """Note that a look found so many messages."""
+        now = time.monotonic()
+        gap = min((now - self._looked_at) / taken, LONGEST_GAP)
+        self._mean_gap += SMOOTHING * (gap - self._mean_gap)
+        self._looked_at = now
+
+    def seconds(self) -> float:
+        crowding = (SPARSE - self._mean_gap) / (SPARSE - DENSE)
+        return GATHER_SECONDS * min(max(crowding, 0.0), 1.0)
 
 
 class Relay:
@@ -58,14 +80,15 @@ class Relay:
         connection.close()
 
     def _relay_until(self, stop: threading.Event, hints: Hints) -> None:
-        wait, looks = FIRST_WAIT, 0
+        wait, looks, gathering = FIRST_WAIT, 0, Gathering()
         while not stop.is_set():
             taken = self.step()
             if taken:
                 wait, looks = FIRST_WAIT, looks + 1
-                self._mark_idle(looks < BUSY_LOOKS)
+                gathering.note(taken)
+                self._mark_idle(looks < BUSY_LOOKS or not gathering.seconds())
                 if taken < options().relay_batch:
-                    stop.wait(min(looks * LINGER_STEP, LINGER_LIMIT))
+                    stop.wait(gathering.seconds())
                 continue
             looks = 0
             if not self._presence.is_idle:
