@@ -1,6 +1,7 @@
 """Orders over HTTP while processes are killed with -9 at random and the broker forgets everything.
 
-SIGNALBOX_KILL_ORDERS=10000 makes it the long run; SIGNALBOX_KILL_SEED repeats the choice of victims.
+SIGNALBOX_KILL_ORDERS=10000 makes it the long run, in which the processes live a little longer, so that work gets done
+between two deaths. SIGNALBOX_KILL_SEED repeats the choice of victims.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 ORDERS = int(os.environ.get("SIGNALBOX_KILL_ORDERS", "600"))
 RATE = int(os.environ.get("SIGNALBOX_KILL_RATE", "40"))
 SEED = int(os.environ.get("SIGNALBOX_KILL_SEED", "0")) or random.randrange(1, 1_000_000)
+LONGEST_LIFE = 4.0 if ORDERS < 5000 else 9.0
 DRAIN_SECONDS = 180.0 + ORDERS / 20
 ROLES = {"relay": ["relay"], "worker 1": ["worker", "--concurrency", "2"], "worker 2": ["worker", "--concurrency", "2"]}
 
@@ -109,7 +111,7 @@ class TestKilledRolesOnPostgreSQLAndRedis:
         load = start_load(production)
         half_time, is_flushed = time.monotonic() + ORDERS / RATE / 2, False
         while load.is_running:
-            killer.pause(0.5, 4.0)
+            killer.pause(0.5, LONGEST_LIFE)
             killer.strike()
             if not is_flushed and time.monotonic() > half_time:
                 own_redis.forget_everything()
