@@ -1,0 +1,100 @@
+"""``python -m tests.sweep``: sweep one set-up and print the counts; the exit status is 1 when an invariant broke."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests import servers
+
+if TYPE_CHECKING:
+    from tests.sweep.databases import Databases
+    from tests.sweep.runner import Sweep
+
+
+def main() -> int:
+    given = _arguments()
+    with tempfile.TemporaryDirectory(prefix="signalbox-sweep-") as directory:
+        _set_up(given.setup, Path(directory))
+        return _sweep(given, Path(directory))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
+    parser.add_argument("--setup", choices=["postgresql", "embedded"], default="postgresql")
+    parser.add_argument("--first", action="store_true", help="only the first hit of each failpoint")
+    parser.add_argument("--share", type=float, default=1.0, help="sweep only this part of the failpoints, by chance")
+    parser.add_argument("--seed", type=int, default=int(time.time() // 86400), help="of that chance; else the day")
+    parser.add_argument("--pairs", action="store_true", help="then a second kill in each recovery")
+    parser.add_argument("--mutant", default="", help="take this safeguard out: fence, outbox delete, rescue")
+    return parser.parse_args()
+
+
+def _set_up(setup: str, directory: Path) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "SIGNALBOX_ROLE", "DEBUG"):
+        os.environ.pop(name, None)
+    os.environ |= {"DJANGO_SETTINGS_MODULE": "tests.sweep.settings", "SIGNALBOX_HOME": str(directory)}
+    os.environ |= {"SECRET_KEY": "of-the-sweep-only-" + "x" * 40, "LOG_LEVEL": "WARNING"}
+    if setup == "postgresql":
+        os.environ |= {"DATABASE_URL": servers.postgresql(), "REDIS_URL": servers.redis_url()}
+    import django
+
+    django.setup()
+    import console.celery  # noqa: F401  makes it the current app
+
+
+def _sweep(given: argparse.Namespace, directory: Path) -> int:
+    from tests.sweep.databases import PostgreSQL, SQLite
+    from tests.sweep.runner import Sweep, say
+
+    databases: Databases = PostgreSQL(os.environ["DATABASE_URL"]) if given.setup == "postgresql" else SQLite(directory)
+    prepare(databases, directory)
+    began = time.monotonic()
+    sweep = Sweep(databases, directory, SWEEP_MUTANT=given.mutant)
+    say(f"{given.setup}{' without the ' + given.mutant if given.mutant else ''}, seed {given.seed}")
+    for _ in steps(sweep, given):
+        if given.mutant and sweep.result.violations:
+            break
+    say(sweep.result.closing_line(time.monotonic() - began))
+    return 1 if sweep.result.violations else 0
+
+
+def prepare(databases: Databases, directory: Path) -> None:
+    """Migrate the database of which every run gets a copy."""
+    from django.core.management import call_command
+
+    from tests.sweep import work
+    from tests.sweep.forks import Victim
+
+    def migrate() -> None:
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        work.leave_claims_behind()
+
+    end = Victim(migrate, database=databases.template, directory=directory).end()
+    if not end.is_fine:
+        raise SystemExit(f"The database could not be prepared:\n{end.printed}")
+
+
+def steps(sweep: Sweep, given: argparse.Namespace) -> Iterator[None]:
+    """Sweep, one failpoint at a time."""
+    reached = sweep.baseline()
+    yield
+    names = [name for name in sorted(reached) if random.Random(f"{given.seed}{name}").random() < given.share]
+    for name in names:
+        sweep.kill_at(name, [1] if given.first else count(1), again_at=sorted(reached) if given.pairs else ())
+        yield
+        if given.setup == "postgresql":  # a frozen writer stops a whole SQLite file; its process is ended instead
+            sweep.freeze_at(name, [1] if given.first else count(1))
+            yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""Settings of the crash sweep: the project's own with a small app that leaves traces, faults allowed, short waits."""
+
+from __future__ import annotations
+
+from console.settings import *  # noqa: F403
+from console.settings import INSTALLED_APPS as PROJECT_APPS
+from console.settings import MESSAGING as PROJECT_MESSAGING
+
+INSTALLED_APPS = [*PROJECT_APPS, "tests.sweep.journey"]
+MESSAGING = {**PROJECT_MESSAGING, "allow_faults": True, "poll_seconds": 0.05, "slice_seconds": 0.5}
+SAMPLE_TRAFFIC = False
