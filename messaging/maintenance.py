@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from django.db import connection, transaction
 
@@ -48,8 +49,9 @@ def prune() -> dict[str, int]:
     Nothing is removed that unfinished work still points into.
     """
     now = store().now()
-    keep_from = _oldest_needed(now - timedelta(days=options().retention_days))
-    removed = {table: _prune_history(table, keep_from) for table in HISTORY}
+    lowest = _oldest_needed(now - timedelta(days=options().retention_days))
+    keep_from = datetime.fromtimestamp((lowest.int >> 80) / 1000, UTC)
+    removed = {table: _prune_history(table, lowest, keep_from) for table in HISTORY}
     for model, condition in (
         (ReceivedMessage, {"received_at__lt": now - timedelta(days=options().dedup_days)}),
         (RequestRecord, {"created_at__lt": now - timedelta(days=REQUEST_DAYS)}),
@@ -61,24 +63,23 @@ def prune() -> dict[str, int]:
     return removed
 
 
-def _oldest_needed(keep_from: datetime) -> datetime:
-    """Return the start of the history that work still needs, at most ``keep_from``."""
-    oldest = [keep_from]
-    for model, field in ((OutboxEntry, "created_at"), (Delivery, "created_at")):
-        first = model.objects.order_by(field).values_list(field, flat=True).first()
-        oldest += [first] if first else []
-    unresolved = DeadLetter.objects.exclude(state__in=["resolved", "discarded"]).order_by("message_id")
-    first_id = unresolved.values_list("message_id", flat=True).first()
-    if first_id is not None:
-        oldest.append(datetime.fromtimestamp((first_id.int >> 80) / 1000, keep_from.tzinfo))
-    return min(oldest)
+def _oldest_needed(keep_from: datetime) -> UUID:
+    """Return the lowest id of the history that work still needs, at most that of ``keep_from``."""
+    lowest = id_at(keep_from)
+    unresolved = DeadLetter.objects.exclude(state__in=["resolved", "discarded"])
+    # By the message's id, not by the time of the row: a message gets its id before its row is written.
+    for work in (OutboxEntry.objects.all(), Delivery.objects.all(), unresolved):
+        needed = work.order_by("message_id").values_list("message_id", flat=True).first()
+        if needed is not None:
+            lowest = min(lowest, needed)
+    return lowest
 
 
-def _prune_history(table: str, keep_from: datetime) -> int:
+def _prune_history(table: str, lowest: UUID, keep_from: datetime) -> int:
     if connection.vendor == "postgresql":
         return _drop_partitions(table, keep_from)
     with retention(), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE id < %s", [id_at(keep_from).hex])
+        cursor.execute(f"DELETE FROM {table} WHERE id < %s", [lowest.hex])
         return int(cursor.rowcount)
 
 

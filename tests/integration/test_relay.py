@@ -12,14 +12,12 @@ from django.db import transaction
 from messaging import publish
 from messaging.database import store
 from messaging.envelope import Envelope
-from messaging.models import ConsumerState, Delivery, Message, OutboxEntry, Subscription
+from messaging.models import Delivery, Message, OutboxEntry
 from messaging.relay import Relay
-from messaging.subscriptions import synchronise
 from messaging.testing import run_until_idle
 from tests.factories import (
     ANNOUNCE,
     CLEAN,
-    DoorsOpened,
     TrainArrived,
     arrive,
     elsewhere,
@@ -114,50 +112,6 @@ class TestRelay:
         both = [elsewhere(lambda: sum(iter(lambda: store().relay(7).taken, 0))) for _ in range(2)]
         assert sum(future.result(30) for future in both) == 120
         assert Delivery.objects.count() == 120
-
-
-class TestSubscriptions:
-    def test_are_served_by_a_relay_that_does_not_know_the_consumer(self, station: Any) -> None:
-        station.declare(name="station.of_the_next_release")
-        station.forget("station.of_the_next_release")  # this process is the older release now
-        [message_id] = arrive("ICE 1")
-        relay()
-        assert Delivery.objects.get(message_id=message_id).consumer == "station.of_the_next_release"
-
-    def test_do_not_reach_back_before_they_began(self, station: Any) -> None:
-        arrive("too early")
-        station.declare()
-        arrive("in time")
-        run_until_idle()
-        assert ledger() == ["in time"]
-
-    def test_follow_the_release(self, station: Any) -> None:
-        station.declare()
-        station.declare(to=DoorsOpened)
-        assert list(Subscription.objects.filter(consumer=ANNOUNCE).values_list("type", flat=True)) == [
-            "tests.DoorsOpened"
-        ]
-
-    def test_keep_their_start_when_synchronised_again(self, station: Any) -> None:
-        station.declare()
-        before = Subscription.objects.get(consumer=ANNOUNCE).starts_at
-        synchronise()
-        assert Subscription.objects.get(consumer=ANNOUNCE).starts_at == before
-
-    def test_leave_the_consumers_of_other_services_alone(self) -> None:
-        ConsumerState.objects.create(
-            name="other.service", queue="other", guarantee="exactly_once", handler="x", synced_at=store().now()
-        )
-        Subscription.objects.create(type="x.Y", consumer="other.service", starts_at=store().now())
-        synchronise()
-        assert Subscription.objects.filter(consumer="other.service").exists()
-        assert ConsumerState.objects.get(name="other.service").retired_at is None
-
-    def test_keep_a_pause_when_the_next_release_is_deployed(self, station: Any) -> None:
-        station.declare()
-        ConsumerState.objects.filter(name=ANNOUNCE).update(paused_at=store().now(), paused_by="ana")
-        station.declare()
-        assert ConsumerState.objects.get(name=ANNOUNCE).paused_by == "ana"
 
 
 class TestRelayProcess:

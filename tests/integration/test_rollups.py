@@ -1,0 +1,113 @@
+"""Counters equal a recount, whoever folds and however often."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import Sum
+
+from messaging import Context, PermanentError, Retry, RetryLater
+from messaging.database import store
+from messaging.models import Attempt, Rollup, RollupDelta, Total
+from messaging.rollups import BOUNDS_MS, bucket_of, fold
+from messaging.testing import run_until_idle
+from tests.factories import ANNOUNCE, TrainArrived, arrive, elsewhere
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def mixed(event: TrainArrived, context: Context) -> None:
+    kind = event.train.split()[0]
+    if kind == "broken":
+        raise PermanentError
+    if kind == "shaky" and context.attempt < 3:
+        raise ValueError
+    if kind == "ignored":
+        raise KeyError
+    if kind == "late":
+        raise RetryLater(after=3600)
+
+
+@pytest.fixture
+def traffic(station: Any) -> None:
+    station.declare(mixed, retry=Retry(ignore=(KeyError,)))
+    kinds = {"fine": 40, "broken": 5, "shaky": 4, "ignored": 3, "late": 2}
+    arrive(*(f"{kind} {n}" for kind, count in kinds.items() for n in range(count)))
+    run_until_idle()
+
+
+def recount() -> Counter[str]:
+    return Counter(Attempt.objects.filter(consumer=ANNOUNCE).values_list("outcome", flat=True))
+
+
+def sums(model: Any) -> dict[str, int]:
+    rows = model.objects.filter(consumer=ANNOUNCE).values_list("outcome").annotate(n=Sum("count"))
+    return dict(rows.order_by())
+
+
+class TestFold:
+    def test_equals_a_recount(self, traffic: None) -> None:
+        while fold(limit=3):
+            pass
+        expected = recount()
+        assert expected["handled"] == 44
+        assert sums(Rollup) == sums(Total) == expected
+        assert not RollupDelta.objects.exists()
+        assert Total.objects.get(consumer="", outcome="published").count == 54
+
+    def test_keeps_time_and_histogram_in_step_with_the_count(self, traffic: None) -> None:
+        duration = Attempt.objects.aggregate(sum=Sum("duration_us"))["sum"]
+        fold()
+        assert sum(Total.objects.values_list("duration_us", flat=True)) == duration
+        for row in [*Rollup.objects.exclude(consumer=""), *Total.objects.exclude(consumer="")]:
+            assert sum(row.buckets.values()) == row.count
+            assert set(row.buckets) <= {*map(str, BOUNDS_MS), "inf"}
+
+    def test_counts_each_delta_once_when_four_fold_at_once(self, traffic: None) -> None:
+        expected = recount()
+
+        def fold_all() -> int:
+            return sum(iter(lambda: fold(limit=2), 0))
+
+        folding = [elsewhere(fold_all) for _ in range(4)]
+        assert sum(future.result(60) for future in folding) > 0
+        while fold():
+            pass
+        assert sums(Rollup) == sums(Total) == expected
+
+    def test_keeps_minutes_apart(self, traffic: None) -> None:
+        first = RollupDelta.objects.order_by("id").first()
+        assert first is not None
+        RollupDelta.objects.filter(id=first.id).update(minute=first.minute - timedelta(minutes=1))
+        fold()
+        assert Rollup.objects.values("minute").distinct().count() == 2
+        assert sums(Rollup) == recount()
+
+    def test_has_nothing_to_do_twice(self, traffic: None) -> None:
+        assert fold() > 0
+        assert fold() == 0
+
+    def test_is_not_counted_for_a_delivery_that_rolled_back(self, station: Any) -> None:
+        station.declare(mixed)
+        arrive("fine 1", "broken 1", "fine 2")
+        run_until_idle()
+        while fold():
+            pass
+        assert sums(Total) == {"handled": 2, "dead_lettered": 1}
+
+
+@pytest.mark.parametrize(("microseconds", "bucket"), [(0, "1"), (1000, "1"), (1001, "2"), (10**12, "inf")])
+def test_bucket_of_names_the_upper_bound(microseconds: int, bucket: str) -> None:
+    assert bucket_of(microseconds) == bucket
+
+
+def test_minutes_are_whole(station: Any) -> None:
+    station.declare(lambda event, context: None)
+    arrive("ICE 1")
+    run_until_idle()
+    for delta in RollupDelta.objects.all():
+        assert (delta.minute.second, delta.minute.microsecond) == (0, 0)
+        assert delta.minute <= store().now()
