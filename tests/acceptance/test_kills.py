@@ -89,6 +89,9 @@ class Killer:
         """Kill a whole process group, or a single child of a worker."""
         name = self._dice.choice(list(ROLES))
         program = self._running[name]
+        if "worker" in name and self._dice.random() < 0.8:  # some die while they start, most at work
+            program.wait_for(" ready.")
+            self.pause(0.2, 2.0)
         children = psutil.Process(program.pid).children() if program.is_running else []
         if children and self._dice.random() < 0.3:
             self._dice.choice(children).kill()

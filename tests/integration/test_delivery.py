@@ -103,7 +103,7 @@ class TestChunk:
                 try:
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT * FROM no_such_table")
-                except Exception:  # noqa: BLE001, S110  the mistake under test
+                except Exception:  # noqa: BLE001  the mistake under test
                     pass
 
         station.declare(handler)

@@ -16,7 +16,6 @@ from messaging.testing import run_until_idle
 from messaging.verification import verify
 from tests.factories import (
     ANA,
-    ANNOUNCE,
     BEN,
     CLEAN,
     EVE,
@@ -188,7 +187,9 @@ class TestMaskedCopy:
             message_id = publish(
                 PassengersBoarded.model_validate(
                     {
-                        "train": "ICE 13", "guard": "Grace", "seats": [{"number": 1, "passenger": "Ada"}],
+                        "train": "ICE 13",
+                        "guard": "Grace",
+                        "seats": [{"number": 1, "passenger": "Ada"}],
                         "phones": {"ada": "555"},
                     }  # fmt: skip
                 )
@@ -223,5 +224,3 @@ class TestMaskedCopy:
         with pytest.raises(OperationRefused) as refused:
             resubmit_dead_letter(id=dead(message_id).id, body=body, actor=ANA, reason="one too many")
         assert refused.value.field == "body.seats[0].passenger"
-
-

@@ -56,7 +56,11 @@ class TestCheckCommandHandlers:
 class TestCheckSettings:
     @pytest.mark.parametrize(
         ("given", "key"),
-        [({"chunk_limt": 5}, "chunk_limt"), ({"crash_limit": 0}, "crash_limit"), ({"poll_seconds": "x"}, "poll_seconds")],
+        [
+            ({"chunk_limt": 5}, "chunk_limt"),
+            ({"crash_limit": 0}, "crash_limit"),
+            ({"poll_seconds": "x"}, "poll_seconds"),
+        ],
     )
     def test_names_the_key_that_is_wrong(self, settings: object, given: dict[str, object], key: str) -> None:
         settings.MESSAGING = given  # type: ignore[attr-defined]

@@ -144,7 +144,9 @@ class TestConsumer:
             ((TrainArrived,), {"guarantee": "at_best"}, "at_best"),
         ],
     )
-    def test_is_refused_when_declared_wrongly(self, arguments: tuple[type], given: dict[str, str], problem: str) -> None:
+    def test_is_refused_when_declared_wrongly(
+        self, arguments: tuple[type], given: dict[str, str], problem: str
+    ) -> None:
         with pytest.raises(ConfigurationError, match=problem):
             consumer(*arguments, **given)  # type: ignore[arg-type]
 
