@@ -27,7 +27,12 @@ def main(given: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is taken down
     began = time.monotonic()
     running = servers.start()
-    runs = _measure(running, arguments)
+    runs: list[Run] = []
+    try:
+        _measure(running, arguments, runs)
+    except KeyboardInterrupt:
+        print("\nStopped; the report is about the runs that ended.", flush=True)
+        arguments.rounds = max((run.round + 1 for run in runs), default=0)
     conditions = report.conditions(running, arguments, seconds=time.monotonic() - began)
     summary = report.document(runs, conditions)
     print("\n" + report.table(summary))
@@ -37,9 +42,8 @@ def main(given: Sequence[str] | None = None) -> int:
     return int(any(run.error or run.missing or run.duplicated for run in ours))
 
 
-def _measure(running: Servers, arguments: argparse.Namespace) -> list[Run]:
+def _measure(running: Servers, arguments: argparse.Namespace, runs: list[Run]) -> None:
     templates = {name: _template(running, name) for name in arguments.systems}
-    runs: list[Run] = []
     for number in range(arguments.rounds):
         for handler in arguments.handlers:
             for measure in arguments.measures:
@@ -50,7 +54,6 @@ def _measure(running: Servers, arguments: argparse.Namespace) -> list[Run]:
                     run = _one(running, templates[name], number, handler, measure, name, arguments.n)
                     runs.append(run)
                     print(report.progress(run, arguments.rounds), flush=True)
-    return runs
 
 
 def _template(running: Servers, name: str) -> str:
