@@ -4,7 +4,7 @@ BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
 PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test check format lock assets screenshots bench clean
+.PHONY: help up install dev test check format lock assets screenshots bench sweep clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,10 @@ screenshots: dev ## Photograph every page into docs/, both sizes, light and dark
 
 bench: dev ## Measure the order workload beside raw Celery
 	@$(PY) -m benchmarks $(ARGS)
+
+sweep: dev ## Kill a process at every hit of every failpoint and recount (PAIRS=1: a second kill in each recovery)
+	@$(PY) -m tests.sweep --setup postgresql $(if $(PAIRS),--pairs) $(ARGS)
+	@$(PY) -m tests.sweep --setup embedded $(if $(PAIRS),--pairs) $(ARGS)
 
 clean: ## Remove the environment, assets and caches; the data directory stays
 	@rm -rf .venv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -8,8 +8,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,9 @@ from tests import servers
 if TYPE_CHECKING:
     from tests.sweep.databases import Databases
     from tests.sweep.runner import Sweep
+
+MOST_HITS = 1000
+"""No run reaches a failpoint so often; a sweep ends at the first hit that did not come."""
 
 
 def main() -> int:
@@ -32,6 +34,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--setup", choices=["postgresql", "embedded"], default="postgresql")
     parser.add_argument("--first", action="store_true", help="only the first hit of each failpoint")
     parser.add_argument("--share", type=float, default=1.0, help="sweep only this part of the failpoints, by chance")
+    parser.add_argument("--frozen-share", type=float, default=1.0, help="freeze only at this part of them, by chance")
+    parser.add_argument("--only", type=str.split, default=[], help="names of failpoints, separated by spaces")
     parser.add_argument("--seed", type=int, default=int(time.time() // 86400), help="of that chance; else the day")
     parser.add_argument("--pairs", action="store_true", help="then a second kill in each recovery")
     parser.add_argument("--mutant", default="", help="take this safeguard out: fence, outbox delete, rescue")
@@ -60,7 +64,7 @@ def _sweep(given: argparse.Namespace, directory: Path) -> int:
     began = time.monotonic()
     sweep = Sweep(databases, directory, SWEEP_MUTANT=given.mutant)
     say(f"{given.setup}{' without the ' + given.mutant if given.mutant else ''}, seed {given.seed}")
-    for _ in steps(sweep, given):
+    for _ in steps(sweep, given, lambda name, share: random.Random(f"{given.seed} {name}").random() < share):
         if given.mutant and sweep.result.violations:
             break
     say(sweep.result.closing_line(time.monotonic() - began))
@@ -83,16 +87,20 @@ def prepare(databases: Databases, directory: Path) -> None:
         raise SystemExit(f"The database could not be prepared:\n{end.printed}")
 
 
-def steps(sweep: Sweep, given: argparse.Namespace) -> Iterator[None]:
+def steps(
+    sweep: Sweep, given: argparse.Namespace, chosen: Callable[[str, float], bool]
+) -> Iterator[None]:  # fmt: skip
     """Sweep, one failpoint at a time."""
     reached = sweep.baseline()
     yield
-    names = [name for name in sorted(reached) if random.Random(f"{given.seed}{name}").random() < given.share]
+    names = [name for name in sorted(reached) if (not given.only or name in given.only) and chosen(name, given.share)]
     for name in names:
-        sweep.kill_at(name, [1] if given.first else count(1), again_at=sorted(reached) if given.pairs else ())
+        hits = [1] if given.first else range(1, MOST_HITS)
+        sweep.kill_at(name, hits, again_at=sorted(reached) if given.pairs else ())
         yield
-        if given.setup == "postgresql":  # a frozen writer stops a whole SQLite file; its process is ended instead
-            sweep.freeze_at(name, [1] if given.first else count(1))
+        # A frozen writer stops a whole SQLite file, so there its process must be ended instead.
+        if given.setup == "postgresql" and chosen(name, given.frozen_share):
+            sweep.freeze_at(name, hits)
             yield
 
 

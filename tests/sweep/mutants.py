@@ -5,17 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from messaging import rescue
+from messaging.consumers import Consumer
 from messaging.database import postgresql_sql as sql
+from messaging.delivery import loop
+from messaging.ids import new_id
+
+VARIABLE = "SWEEP_MUTANT"
 
 
 def without_fence() -> None:
-    """A worker settles what it once claimed, whoever holds it now."""
-    ours, anybodys = "claim_token = %s", "%s::uuid IS NOT NULL"
-    sql.LOCK_ONE = _replaced(sql.LOCK_ONE, f"d.{ours}", anybodys)
-    sql.SETTLE = _replaced(sql.SETTLE, ours, anybodys)
+    """Every claim of a consumer bears the same token, so that a stale owner passes for the new one."""
+    deliver_once = loop.deliver_once
+    patched: Any = loop
+
+    def unfenced(consumer: Consumer, turn: int = 0) -> int:
+        patched.new_id = lambda: claim_token(consumer.name)
+        return deliver_once(consumer, turn)
+
+    patched.deliver_once = unfenced
+
+
+def claim_token(consumer: str) -> UUID:
+    """Return the token of a new claim, as this process makes them."""
+    return uuid5(UUID(int=0), consumer) if os.environ.get(VARIABLE) == "fence" else new_id()
 
 
 def without_outbox_delete() -> None:
@@ -44,7 +59,7 @@ MUTANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
 
 def apply() -> None:
     """Take out of this process what its environment names."""
-    if name := os.environ.get("SWEEP_MUTANT"):
+    if name := os.environ.get(VARIABLE):
         MUTANTS[name][0]()
 
 

@@ -88,13 +88,13 @@ class Sweep:
             return
         self.result.points.add(name)
         self.result.freezes += 1
-        token, claimed = self._run(work.usurp, database, in_="usurper").answer or ("", "0")
+        taken = self._run(work.usurp, database, in_="usurper").answer or {}
         frozen.wake()
         frozen.end()
-        if token:
-            left = self._run(lambda: work.still_holds(token), database).answer
-            if left != int(claimed):
-                self._note(f"I6 a stale lease wrote: {left} of {claimed} deliveries are left to their new owner")
+        left = self._run(work.claims, database).answer or {}
+        for token, claimed in taken.items():
+            if left.get(token, 0) != claimed:
+                self._note(f"I6 a stale lease wrote: its new owner has {left.get(token, 0)} of {claimed} deliveries")
         self._run(work.take_over, database)
 
     def _fired(self, point: str) -> None:

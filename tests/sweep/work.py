@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
@@ -34,6 +35,7 @@ from messaging.relay import Relay
 from messaging.settings import options
 from messaging.tasks import deliver
 from messaging.wakeups import queue_names
+from tests.sweep import mutants
 from tests.sweep.journey.consumers import HOLD_SEAT
 from tests.sweep.journey.events import KINDS, TripBooked
 from tests.sweep.journey.models import Trip
@@ -90,8 +92,8 @@ def _retire(*_: object) -> None:
     loop.stopping.set()
 
 
-def usurp() -> list[str]:
-    """Take the claims of a frozen process for a new worker; return the new claim's token and how many it took.
+def usurp() -> dict[str, int]:
+    """Take the claims of a frozen process for a new worker; return the new claims' tokens and how many each took.
 
     Raises:
         NotDrained: the frozen process keeps what it holds.
@@ -105,17 +107,17 @@ def usurp() -> list[str]:
         if time.monotonic() > deadline:
             raise NotDrained
         time.sleep(0.01)
-    token, me = new_id(), presence.presence().id
-    claimed = 0
-    for name in held:
+    me, claims = presence.presence().id, Counter[str]()
+    for name in sorted(held):
+        token = mutants.claim_token(name)
         for alone in (True, False):
-            claimed += store().claim(consumer=name, token=token, worker=me, limit=100, alone=alone)
-    return [str(token), str(claimed)]
+            claims[str(token)] += store().claim(consumer=name, token=token, worker=me, limit=100, alone=alone)
+    return dict(claims)
 
 
-def still_holds(token: str) -> int:
-    """Return how many deliveries a claim still has."""
-    return Delivery.objects.filter(claim_token=token).count()
+def claims() -> dict[str, int]:
+    """Return how many deliveries each claim has."""
+    return Counter(str(token) for token in Delivery.objects.values_list("claim_token", flat=True))
 
 
 def publish_all() -> None:

@@ -1,0 +1,44 @@
+"""The share of the crash sweep that runs with the suite; ``make sweep`` runs the whole of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes import ROOT
+from tests.sweep.mutants import MUTANTS
+
+WHERE_IT_SHOWS = {
+    "fence": "outside.call",
+    "outbox delete": "nowhere",
+    "rescue": "nowhere",
+}
+"""The first needs a frozen owner to come back; the others show before anything is killed."""
+
+
+def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the sweep in a process of its own: it forks, and pytest has threads."""
+    command = [sys.executable, "-m", "tests.sweep", "--first", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("postgresql", "redis_url")
+class TestSweepOnPostgreSQLAndRedis:
+    def test_finds_nothing_broken_at_the_first_hit_of_any_failpoint(self) -> None:
+        result = sweep("--frozen-share", "0.15")
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "0 lost, 0 duplicated, broken invariants: none" in result.stdout
+
+    @pytest.mark.parametrize("safeguard", MUTANTS)
+    def test_finds_that_a_safeguard_is_missing(self, safeguard: str) -> None:
+        result = sweep("--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard])
+        assert result.returncode == 1, result.stdout + result.stderr
+        assert any(f": {invariant} " in result.stdout for invariant in MUTANTS[safeguard][1]), result.stdout
+
+
+class TestSweepOfTheEmbeddedSetUp:
+    def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
+        result = sweep("--setup", "embedded", "--share", "0.2")
+        assert result.returncode == 0, result.stdout + result.stderr
