@@ -137,6 +137,11 @@ def _body(name: str, version: int, raw: bytes | memoryview) -> SafeString:
     return _preformatted(text + (f"\n… {len(shown) - SHOWN_BYTES:,} more bytes" if len(shown) > SHOWN_BYTES else ""))
 
 
+def _headers(headers: dict[str, Any]) -> SafeString:
+    shown = contracts.mask_headers(headers)
+    return _preformatted("\n".join(f"{name}: {value}" for name, value in sorted(shown.items())) or "none")
+
+
 class ConsumerFilter(admin.SimpleListFilter):
     """Offers the registered consumers; a DISTINCT over the listed table could read millions of rows."""
 
@@ -283,10 +288,14 @@ class MessageAdmin(ReadOnlyAdmin):
     texts = ("correlation_id",)
     unread = ("body",)
     fields = (
-        "id", "type", "version", "kind", "source", "tenant", "content_type", "headers", "key", "position",
+        "id", "type", "version", "kind", "source", "tenant", "content_type", "shown_headers", "key", "position",
         "correlation_id", "causation_id", "traceparent", "occurred_at", "published_at", "shown_body",
     )  # fmt: skip
-    readonly_fields = ("shown_body",)
+    readonly_fields = ("shown_headers", "shown_body")
+
+    @admin.display(description="headers")
+    def shown_headers(self, row: Message) -> SafeString:
+        return _headers(row.headers)
 
     @admin.display(description="body")
     def shown_body(self, row: Message) -> SafeString:
@@ -345,7 +354,12 @@ class QuarantineAdmin(ReadOnlyAdmin):
     ids = ("id", "message_id")
     texts = ("external_id", "type")
     unread = ("raw",)
-    exclude = ("raw",)
+    exclude = ("raw", "headers")
+    readonly_fields = ("shown_headers",)
+
+    @admin.display(description="headers")
+    def shown_headers(self, row: QuarantinedMessage) -> SafeString:
+        return _headers(row.headers)
 
 
 admin.site.unregister(User)

@@ -46,6 +46,18 @@ def policy(nonce: str, *, loose: bool = False) -> str:
     )
 
 
+class NoStore:
+    """Keep pages and answers out of every cache: they hold payloads, also after signing out."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+
 class Correlation:
     """Give each request a correlation id: the caller's, made safe, or a new one; keep the trace it came with.
 

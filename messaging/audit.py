@@ -6,6 +6,7 @@ from typing import Any
 
 from messaging.actors import Actor
 from messaging.database import store
+from messaging.failure import storable
 from messaging.models import AuditRecord
 
 DONE, REFUSED, DENIED = "done", "refused", "denied"
@@ -17,6 +18,7 @@ def record(
 ) -> None:  # fmt: skip
     """Append one audit record in the caller's transaction."""
     AuditRecord.objects.create(
-        at=store().now(), actor=actor.name, actor_kind=actor.kind, address=actor.address, action=action,
-        outcome=outcome, target=target, reason=reason, request_id=request_id or "", details=details,
+        at=store().now(), actor=actor.name, actor_kind=actor.kind, address=storable(actor.address)[:64],
+        action=action, outcome=outcome, target=storable(target)[:300], reason=reason,
+        request_id=request_id or "", details=details,
     )  # fmt: skip

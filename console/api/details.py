@@ -9,6 +9,7 @@ from uuid import UUID
 from ninja import Schema
 
 from console.api.payloads import BodyView
+from messaging import contracts
 from messaging.queries.messages import DeliveryView, RelatedMessage, Status
 
 
@@ -22,6 +23,8 @@ class WithBody(Schema):
         """Return the fields of this schema, from the row and from its body."""
         own = WithBody.model_fields
         fields = {name: getattr(row, name) for name in cls.model_fields if name not in own}
+        if body.is_masked:
+            fields["headers"] = contracts.mask_headers(fields["headers"])
         return fields | {name: getattr(body, name) for name in own}
 
 

@@ -36,7 +36,7 @@ def is_masked(detail: HasBody) -> bool:
     return visible_body(detail) != detail.body
 
 
-SENSITIVE_HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"})
+SENSITIVE_HEADERS = redaction.SENSITIVE_HEADERS
 
 
 @dataclass(frozen=True)

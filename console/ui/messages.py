@@ -23,6 +23,7 @@ from messaging.operations.access import record_denied, record_revealed
 from messaging.queries import audit, messages
 
 PAGE = 50
+LAST_ID = (1 << 128) - 1
 TABS = (("summary", "Summary"), ("headers", "Headers and ids"), ("audit", "Audit"))
 _BUSY = {"pending", "running", "retrying", "paused", "scheduled"}
 
@@ -38,7 +39,7 @@ def message_list(request: HttpRequest) -> HttpResponse:
         newer = messages.count_newer(search.where, than=top)
         return render(request, "messages/_newer.html", {"newer": newer, "top": top, "search": search})
     if (top := cursor(request.GET, "upto")) is not None:
-        page = messages.list_messages(search.without_times(), limit=PAGE, after=UUID(int=top.int + 1))
+        page = messages.list_messages(search.without_times(), limit=PAGE, after=UUID(int=min(top.int + 1, LAST_ID)))
         return render(request, "messages/_rows.html", {"page": page, "search": search, "top": top})
     page = messages.list_messages(
         search.where, limit=PAGE, after=cursor(request.GET, "after"), before=cursor(request.GET, "before")

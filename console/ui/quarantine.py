@@ -15,6 +15,7 @@ from console.ui import actions
 from console.ui.access import operator, viewer
 from console.ui.bodies import BYTES_PER_ROW, MOST_ROWS, hex_rows, visible_headers
 from console.ui.search import cursor
+from messaging import contracts
 from messaging.operations import discard_quarantined, retry_quarantined
 from messaging.queries import quarantine
 
@@ -52,12 +53,15 @@ def quarantined(request: HttpRequest, id: UUID) -> HttpResponse:
     found = quarantine.get_quarantined(id)
     if found is None:
         raise Http404("Nothing of this id is in quarantine.")
+    shown = contracts.mask_received(found.raw)
     context: dict[str, Any] = {
         "item": found,
-        "rows": tuple(hex_rows(found.raw)),
+        "raw": shown,
+        "is_masked": shown != found.raw,
+        "rows": tuple(hex_rows(shown)),
         "is_cut": len(found.raw) > BYTES_PER_ROW * MOST_ROWS,
         "shown": min(len(found.raw), BYTES_PER_ROW * MOST_ROWS),
-        "is_text": _is_text(found.raw),
+        "is_text": _is_text(shown),
         "headers": visible_headers(found.headers),
         "may_operate": actor_of(request).may("operate"),
         "request_id": uuid4(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.contrib.auth import views as auth_views
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -25,13 +27,20 @@ def favicon(request: HttpRequest) -> HttpResponse:
     return redirect(static("mark.svg"))
 
 
+class LoginView(auth_views.LoginView):
+    """Signing in; whoever is signed in already is sent on."""
+
+    template_name = "registration/login.html"
+    redirect_authenticated_user = True
+
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
+        wanted = super().get_redirect_url(request)
+        return "" if urlsplit(wanted).path == self.request.path else wanted  # or it would lead here again
+
+
 urlpatterns = [
     path("shell", shell, name="shell"),
     path("favicon.ico", favicon),
-    path(
-        "login",
-        auth_views.LoginView.as_view(template_name="registration/login.html", redirect_authenticated_user=True),
-        name="login",
-    ),
+    path("login", LoginView.as_view(), name="login"),
     path("logout", auth_views.LogoutView.as_view(), name="logout"),
 ]

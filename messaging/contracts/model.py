@@ -20,7 +20,13 @@ def package_of(module: str) -> str:
 class MessageModel(BaseModel):
     """What events and commands share. Unknown fields are refused; NaN and infinities are no numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # their text ends up in tracebacks and logs, which nobody masks
+    )
 
     contract_name: ClassVar[str] = ""
     contract_version: ClassVar[int] = 0

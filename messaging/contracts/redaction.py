@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,9 +12,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from messaging.contracts import exact, registry
+from messaging.contracts.model import declared
 from messaging.errors import UnknownContract
 
 MARK = "__masked__"
+SENSITIVE_HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"})
+_VERSION_IN_TYPE = re.compile(r"\.v\d+\Z")
 _ITEM = "*"
 _NOTHING: Any = object()
 
@@ -43,6 +48,32 @@ def mask(name: str, version: int, body: bytes) -> bytes:
     for path, label in paths.items():
         data = _replace(data, path, label)
     return exact.dumps(data)
+
+
+def mask_received(raw: bytes) -> bytes:
+    """Return what an ingress could not take in with the sensitive values below its ``data`` replaced.
+
+    It failed a contract or has a version unknown here, so the sensitive fields of every version are looked for. What
+    is no JSON, or of no type known here, is returned as it is.
+    """
+    try:
+        document = exact.loads(raw)
+        name = _VERSION_IN_TYPE.sub("", str(document["type"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return raw
+    masked = document
+    for model in declared.get(name, {}).values():
+        for path, label in sensitive_paths(model).items():
+            masked = _replace(masked, ("data", *path), label)
+    return raw if masked == document else exact.dumps(masked)
+
+
+def mask_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers with credentials replaced by their length."""
+    return {
+        name: f"(hidden, {len(str(value))} characters)" if name.lower() in SENSITIVE_HEADERS else value
+        for name, value in headers.items()
+    }
 
 
 def unmask(edited: Any, original: Any = _NOTHING) -> Any:

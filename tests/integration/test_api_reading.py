@@ -129,7 +129,7 @@ class TestOneMessage:
         assert [each["is_this"] for each in found["related"]] == [True]
 
     def test_shows_bytes_that_are_no_json_encoded(self) -> None:
-        message = rows.message(body=b"\xff\x00", content_type="application/octet-stream")
+        message = rows.message(type="old.Blob", body=b"\xff\x00", content_type="application/octet-stream")
         found = Api("read").get(f"/messages/{message.id}").json()
         assert (found["data"], found["data_base64"]) == (None, "/wA=")
 
