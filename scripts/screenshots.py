@@ -94,7 +94,7 @@ def signed_in(browser: Browser, address: str, width: int, theme: Literal["light"
 
 def edit(page: Page, dead: Dead) -> None:
     """Open the editor on an order in a currency that nobody knows, and correct it."""
-    page.goto(f"/dead-letters/one/{dead['id']}/resubmit")
+    at("/dead-letters/one/{id}/resubmit")(page, dead)
     page.locator("[data-editor]").wait_for()
     page.wait_for_timeout(500)
     line = page.locator(".cm-line", has_text='"XXX"')
@@ -111,19 +111,26 @@ def edit(page: Page, dead: Dead) -> None:
     page.evaluate("window.scrollTo(0, 0)")
 
 
+def at(address: str) -> Visit:
+    """Return a visit to an address, in which {id}, {message_id} and {fingerprint} are the dead letter's."""
+
+    def visit(page: Page, dead: Dead) -> None:
+        answer = page.goto(address.format(**dead))
+        if answer is None or not answer.ok:
+            raise SystemExit(f"signalbox: {page.url} answered {answer.status if answer else 'nothing'}.")
+
+    return visit
+
+
 PAGES: dict[str, Visit] = {
-    "overview": lambda page, dead: ignore(page.goto("/")),
-    "messages": lambda page, dead: ignore(page.goto("/messages")),
-    "message": lambda page, dead: ignore(page.goto(f"/messages/{dead['message_id']}")),
-    "dead-letters": lambda page, dead: ignore(page.goto("/dead-letters")),
-    "dead-letter-group": lambda page, dead: ignore(page.goto(f"/dead-letters/{dead['fingerprint']}")),
+    "overview": at("/"),
+    "messages": at("/messages"),
+    "message": at("/messages/{message_id}"),
+    "dead-letters": at("/dead-letters"),
+    "dead-letter-group": at("/dead-letters/{fingerprint}"),
     "resubmit": edit,
-    "consumers": lambda page, dead: ignore(page.goto("/consumers")),
+    "consumers": at("/consumers"),
 }
-
-
-def ignore(_: object) -> None:
-    """Drop a page's answer: only what it shows counts."""
 
 
 @contextmanager
