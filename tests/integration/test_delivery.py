@@ -387,19 +387,6 @@ class TestClaim:
         assert Delivery.objects.filter(claim_token=None).count() == 1
 
 
-class TestSlowConsumer:
-    def test_does_not_hold_up_another_one(self, station: Any) -> None:
-        def broken(event: TrainArrived, context: Context) -> None:
-            raise ValueError
-
-        station.declare(broken, name="station.broken", retry=Retry(immediate=0, delays=("1h",)))
-        station.declare()
-        arrive("ICE 1", "ICE 2")
-        run_until_idle()
-        assert ledger() == ["ICE 1", "ICE 2"]
-        assert outcomes(consumer="station.broken") == ["retried", "retried"]
-
-
 def waited(attempt: Attempt) -> timedelta:
     assert attempt.next_at is not None
     return attempt.next_at - attempt.started_at

@@ -49,7 +49,7 @@ class Points:
     def __init__(self) -> None:
         self.is_repaired = False
 
-    def __call__(self, event: TrainArrived, context: Context) -> None:
+    def handle(self, event: TrainArrived, context: Context) -> None:
         if not self.is_repaired:
             raise PermanentError("the points are stuck")
         write(event.train)
@@ -58,7 +58,7 @@ class Points:
 @pytest.fixture
 def points(station: Any) -> Points:
     handler = Points()
-    station.declare(lambda event, context: handler(event, context))
+    station.declare(handler.handle)
     return handler
 
 

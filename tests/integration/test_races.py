@@ -176,11 +176,8 @@ class TestLostConnection:
             name_session(presence().id)
             pid = backend()
             elsewhere(lambda: end_session(pid)).result(PATIENCE)
-            errors = []
-            for run in [deliver.apply(args=[ANNOUNCE]), deliver.apply(args=[ANNOUNCE]), fold_rollups.apply()]:
-                if run.failed():
-                    errors.append(str(run.result))
-            return errors
+            runs = [deliver.apply(args=[ANNOUNCE]), deliver.apply(args=[ANNOUNCE]), fold_rollups.apply()]
+            return [str(run.result) for run in runs if run.failed()]
 
         errors = elsewhere(worker).result(PATIENCE)
         assert len(errors) <= 1, errors

@@ -191,7 +191,7 @@ class TestMaskedCopy:
                         "guard": "Grace",
                         "seats": [{"number": 1, "passenger": "Ada"}],
                         "phones": {"ada": "555"},
-                    }  # fmt: skip
+                    }
                 )
             )
         run_until_idle()

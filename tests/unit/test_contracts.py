@@ -47,7 +47,7 @@ class TestEvent:
                 pass
 
     def test_is_declared_once_for_a_name_and_version(self) -> None:
-        with pytest.raises(ConfigurationError, match="tests.TrainArrived v1 is declared twice"):
+        with pytest.raises(ConfigurationError, match=r"tests\.TrainArrived v1 is declared twice"):
 
             class Other(Event, version=1, name="tests.TrainArrived"):
                 pass
@@ -153,7 +153,7 @@ class TestConsumer:
     def test_has_a_name_of_its_own(self) -> None:
         try:
             consumer(TrainArrived, name="station.one")(lambda event, context: None)
-            with pytest.raises(ConfigurationError, match="Two consumers are named station.one"):
+            with pytest.raises(ConfigurationError, match=r"Two consumers are named station\.one"):
                 consumer(TrainArrived, name="station.one")(print)
         finally:
             forget_consumer("station.one")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -37,10 +38,8 @@ class TestRead:
     def test_raises_nothing_else_on_any_document(self, document: dict[str, Any]) -> None:
         raw = json.dumps(document).encode()
         for content_type in (OWN, CLOUDEVENTS):
-            try:
+            with suppress(ContractError):
                 read(raw, content_type=content_type)
-            except ContractError as problem:
-                assert str(problem)
 
     @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
     def test_takes_its_own_form(self, content_type: str) -> None:
