@@ -15,7 +15,7 @@ from messaging import rescue, signals, tracing
 from messaging.database import store
 from messaging.database.statements import Relayed
 from messaging.database.waiting import Hints, open_hints
-from messaging.delivery.presence import Presence
+from messaging.delivery.presence import Presence, name_session
 from messaging.errors import TransportUnavailable
 from messaging.settings import options
 from messaging.subscriptions import synchronise
@@ -68,6 +68,7 @@ class Relay:
             try:
                 synchronise()
                 self._presence.start()
+                name_session(self._presence.id)
                 with open_hints() as hints:
                     self._relay_until(stop, hints)
             except (DatabaseError, InterfaceError, OSError) as error:

@@ -26,11 +26,12 @@ def rescue() -> int:
     """Give back the claims of workers whose heartbeat is stale; return how many deliveries that were.
 
     Rows locked by a transaction still open are skipped: that transaction is the lease. The sessions of silent
-    workers are ended, so their rows are free the next time.
+    processes are ended, so their rows are free the next time.
     """
     now = store().now()
     stale_before = now - timedelta(seconds=options().stale_after_seconds)
-    silent = list(Worker.objects.filter(role="worker", heartbeat_at__lt=stale_before).values_list("id", flat=True))
+    # Of every role: a relay that froze in the middle of a rescue holds what it was rescuing.
+    silent = list(Worker.objects.filter(heartbeat_at__lt=stale_before).values_list("id", flat=True))
     if silent:
         store().end_sessions(silent)
     total = 0

@@ -9,7 +9,7 @@ from django.db import close_old_connections
 from messaging import maintenance, rescue, rollups
 from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
-from messaging.delivery.presence import presence, sign_off
+from messaging.delivery.presence import name_session, presence, sign_off
 from messaging.wakeups import TASK, wake_quietly
 
 SCHEDULE: dict[str, float] = {
@@ -31,11 +31,13 @@ def deliver(consumer: str) -> None:
 
 @shared_task(name="messaging.rescue", ignore_result=True)
 def rescue_orphans() -> int:
+    name_session(presence().id)  # frozen in here, this process would keep what it is rescuing
     return rescue.rescue()
 
 
 @shared_task(name="messaging.fold_rollups", ignore_result=True)
 def fold_rollups() -> int:
+    name_session(presence().id)  # frozen in here, it would keep every other fold waiting
     total = 0
     while folded := rollups.fold():
         total += folded

@@ -31,6 +31,11 @@ class TestSweepOnPostgreSQLAndRedis:
         assert result.returncode == 0, result.stdout + result.stderr
         assert "0 lost, 0 duplicated, broken invariants: none" in result.stdout
 
+    def test_finds_that_a_frozen_rescuer_keeps_nothing_from_the_next(self) -> None:
+        result = sweep("--only", "rescue.one")
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "1 kills, 1 freezes" in result.stdout
+
     @pytest.mark.parametrize("safeguard", MUTANTS)
     def test_finds_that_a_safeguard_is_missing(self, safeguard: str) -> None:
         result = sweep("--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard])

@@ -158,6 +158,7 @@ class Station:
     def __init__(self) -> None:
         self._relay = Relay()
         self._relay._presence.start()
+        presence.name_session(self._relay._presence.id)
 
     def drain(self) -> None:
         """Work until nothing is left.
