@@ -94,7 +94,7 @@ class TestPublish:
 
     def test_refuses_what_is_no_event(self) -> None:
         with pytest.raises(ContractError, match="not dict"), transaction.atomic():
-            publish({"train": "ICE 1"})  # type: ignore[arg-type]
+            publish({"train": "ICE 1"})
 
 
 class TestCorrelation:

@@ -29,7 +29,7 @@ class TestEvent:
     def test_is_a_fact_that_cannot_be_changed(self) -> None:
         event = TrainArrived(train="ICE 1")
         with pytest.raises(ValidationError, match="frozen"):
-            event.train = "ICE 2"  # type: ignore[misc]
+            event.train = "ICE 2"
 
     def test_refuses_unknown_fields_and_numbers_that_are_none(self) -> None:
         class SpeedMeasured(Event, version=1):
@@ -148,7 +148,7 @@ class TestConsumer:
         self, arguments: tuple[type], given: dict[str, str], problem: str
     ) -> None:
         with pytest.raises(ConfigurationError, match=problem):
-            consumer(*arguments, **given)  # type: ignore[arg-type]
+            consumer(*arguments, **given)
 
     def test_has_a_name_of_its_own(self) -> None:
         try:

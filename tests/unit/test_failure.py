@@ -65,7 +65,7 @@ class TestDescribe:
         assert "cannot be had" in describe(raised(Unprintable()), consumer="a").message
 
     def test_keeps_groups_and_causes(self) -> None:
-        group = ExceptionGroup("two", [raised(ValueError("inner")), KeyError("k")])  # type: ignore[list-item]
+        group = ExceptionGroup("two", [ValueError("inner"), KeyError("k")])
         assert "inner" in describe(raised(group), consumer="a").traceback
 
 
