@@ -26,12 +26,13 @@ HANDLER_TITLES = {
 }
 
 
-def conditions(servers: Servers, arguments: argparse.Namespace, *, seconds: float) -> dict[str, Any]:
+def conditions(servers: Servers, arguments: argparse.Namespace, *, seconds: float, is_complete: bool) -> dict[str, Any]:
     """Return what was measured on what."""
     return {
         "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "seconds": round(seconds),
         "rounds": arguments.rounds,
+        "is_complete": is_complete,
         "n": arguments.n,
         "measures": arguments.measures,
         "systems": arguments.systems,
@@ -125,4 +126,9 @@ def _page(summary: dict[str, Any]) -> str:
     )
     page = (Path(__file__).parent / "page.md").read_text()
     systems = ", ".join(SYSTEMS[name].title for name in given["systems"])
-    return page.format(**given, systems_text=systems, measures_text=measures, exact=exact, table=table(summary))
+    ended = (
+        "" if given["is_complete"] else " The run was stopped in its last round, so some measures have one pair less."
+    )
+    return page.format(
+        **given, ended=ended, systems_text=systems, measures_text=measures, exact=exact, table=table(summary)
+    )

@@ -28,12 +28,14 @@ def main(given: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     running = servers.start()
     runs: list[Run] = []
+    is_complete = True
     try:
         _measure(running, arguments, runs)
     except KeyboardInterrupt:
         print("\nStopped; the report is about the runs that ended.", flush=True)
+        is_complete = False
         arguments.rounds = max((run.round + 1 for run in runs), default=0)
-    conditions = report.conditions(running, arguments, seconds=time.monotonic() - began)
+    conditions = report.conditions(running, arguments, seconds=time.monotonic() - began, is_complete=is_complete)
     summary = report.document(runs, conditions)
     print("\n" + report.table(summary))
     if arguments.output:
