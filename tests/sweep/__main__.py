@@ -16,7 +16,7 @@ from tests import servers
 
 if TYPE_CHECKING:
     from tests.sweep.databases import Databases
-    from tests.sweep.runner import Sweep
+    from tests.sweep.roles import RolesSweep
 
 MOST_HITS = 1000
 """No run reaches a failpoint so often; a sweep ends at the first hit that did not come."""
@@ -31,7 +31,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
-    parser.add_argument("--setup", choices=["postgresql", "embedded"], default="postgresql")
+    parser.add_argument("--setup", choices=["postgresql", "roles", "embedded"], default="postgresql")
     parser.add_argument("--first", action="store_true", help="only the first hit of each failpoint")
     parser.add_argument("--share", type=float, default=1.0, help="sweep only this part of the failpoints, by chance")
     parser.add_argument("--frozen-share", type=float, default=1.0, help="freeze only at this part of them, by chance")
@@ -47,7 +47,7 @@ def _set_up(setup: str, directory: Path) -> None:
         os.environ.pop(name, None)
     os.environ |= {"DJANGO_SETTINGS_MODULE": "tests.sweep.settings", "SIGNALBOX_HOME": str(directory)}
     os.environ |= {"SECRET_KEY": "of-the-sweep-only-" + "x" * 40, "LOG_LEVEL": "WARNING"}
-    if setup == "postgresql":
+    if setup != "embedded":
         os.environ |= {"DATABASE_URL": servers.postgresql(), "REDIS_URL": servers.redis_url()}
     import django
 
@@ -57,12 +57,13 @@ def _set_up(setup: str, directory: Path) -> None:
 
 def _sweep(given: argparse.Namespace, directory: Path) -> int:
     from tests.sweep.databases import PostgreSQL, SQLite
-    from tests.sweep.runner import Sweep, say
+    from tests.sweep.roles import RolesSweep
+    from tests.sweep.runner import say
 
-    databases: Databases = PostgreSQL(os.environ["DATABASE_URL"]) if given.setup == "postgresql" else SQLite(directory)
+    databases: Databases = SQLite(directory) if given.setup == "embedded" else PostgreSQL(os.environ["DATABASE_URL"])
     prepare(databases, directory)
     began = time.monotonic()
-    sweep = Sweep(databases, directory, SWEEP_MUTANT=given.mutant)
+    sweep = RolesSweep(databases, directory, SWEEP_MUTANT=given.mutant)
     say(f"{given.setup}{' without the ' + given.mutant if given.mutant else ''}, seed {given.seed}")
     for _ in steps(sweep, given, lambda name, share: random.Random(f"{given.seed} {name}").random() < share):
         if given.mutant and sweep.result.violations:
@@ -88,13 +89,17 @@ def prepare(databases: Databases, directory: Path) -> None:
 
 
 def steps(
-    sweep: Sweep, given: argparse.Namespace, chosen: Callable[[str, float], bool]
+    sweep: RolesSweep, given: argparse.Namespace, chosen: Callable[[str, float], bool]
 ) -> Iterator[None]:  # fmt: skip
     """Sweep, one failpoint at a time."""
     reached = sweep.baseline()
     yield
     names = [name for name in sorted(reached) if (not given.only or name in given.only) and chosen(name, given.share)]
     for name in names:
+        if given.setup == "roles":
+            sweep.kill_role_at(name)
+            yield
+            continue
         hits = [1] if given.first else range(1, MOST_HITS)
         sweep.kill_at(name, hits, again_at=sorted(reached) if given.pairs else ())
         yield

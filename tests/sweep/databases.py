@@ -33,6 +33,10 @@ class PostgreSQL:
     def drop(self, name: str) -> None:
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def url_of(self, name: str) -> str:
+        before, _, query = self._url.partition("?")
+        return f"{before.rsplit('/', 1)[0]}/{name}?{query}"
+
     def _execute(self, statement: str) -> None:
         # A connection for each: one kept open would be shared with every process forked meanwhile.
         with psycopg.connect(self._url, autocommit=True) as server:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,6 +68,11 @@ class Victim:
         """Wait until the process ends or freezes; say which."""
         information = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
         return information is not None and information.si_code == os.CLD_STOPPED
+
+    def has_ended(self, *, within: float = 0.1) -> bool:
+        """Say whether the process ended, waiting a moment for it."""
+        time.sleep(within)
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def wake(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -125,11 +125,15 @@ class Sweep:
         self, act: Callable[[], Any], database: str, *, failpoint: str = "", may_die: bool = False, in_: str = "victim"
     ) -> End:
         end = self._start(act, database, failpoint=failpoint, in_=in_).end()
-        if not end.is_fine and not (may_die and end.was_killed):
-            why = end.printed.strip().splitlines()[-1:] or [f"signal {end.signal}"]
-            self._note(f"I10 {act.__name__} did not end well: {why[0]}")
-            say(end.printed[-3000:])
+        if not (may_die and end.was_killed):
+            self._judge(act.__name__, end)
         return end
+
+    def _judge(self, what: str, end: End) -> None:
+        if not end.is_fine:
+            why = end.printed.strip().splitlines()[-1:] or [f"signal {end.signal}"]
+            self._note(f"I10 {what} did not end well: {why[0]}")
+            say(end.printed[-3000:])
 
 
 def _counted() -> dict[str, int]:

@@ -43,6 +43,15 @@ class TestSweepOnPostgreSQLAndRedis:
         assert any(f": {invariant} " in result.stdout for invariant in MUTANTS[safeguard][1]), result.stdout
 
 
+@pytest.mark.usefixtures("postgresql", "redis_url")
+class TestSweepOfRealRoles:
+    @pytest.mark.parametrize("failpoint", ["chunk.commit"])
+    def test_finds_nothing_broken_when_a_celery_child_dies(self, failpoint: str) -> None:
+        result = sweep("--setup", "roles", "--only", failpoint)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "1 kills" in result.stdout
+
+
 class TestSweepOfTheEmbeddedSetUp:
     def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
         result = sweep("--setup", "embedded", "--share", "0.2")

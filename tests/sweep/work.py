@@ -120,6 +120,24 @@ def claims() -> dict[str, int]:
     return Counter(str(token) for token in Delivery.objects.values_list("claim_token", flat=True))
 
 
+def as_client() -> None:
+    """Publish and repair, while others relay and deliver; be their scheduler."""
+    presence.heartbeat_is_on = False
+    for act in (publish_all, _await_others, operate, _await_others):
+        act()
+
+
+def _await_others() -> None:
+    deadline = time.monotonic() + 2 * DRAIN_SECONDS
+    while not is_drained():
+        if time.monotonic() > deadline:
+            raise NotDrained
+        rescue.rescue()
+        time.sleep(0.1)
+    while rollups.fold():
+        pass
+
+
 def publish_all() -> None:
     """Book a trip of each kind and place orders; one booking is rolled back."""
     known = set(Trip.objects.values_list("number", flat=True))
