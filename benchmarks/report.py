@@ -119,8 +119,8 @@ def _page(summary: dict[str, Any]) -> str:
     measures = "\n".join(f"- `{name}`: {MEASURES[name].about}." for name in given["measures"])
     checks = summary["failed_checks"]
     exact = (
-        f"All {summary['checked_runs']} runs were counted: each order had exactly one reservation (what the kill measure"
-        " counted is shown below)."
+        f"All {summary['checked_runs']} runs were counted: each order had exactly one reservation (what the kill"
+        " measure counted is shown below)."
         if not checks
         else "Runs that were not exact or did not end:\n\n" + "\n".join(f"- {line}" for line in checks)
     )
