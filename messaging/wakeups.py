@@ -9,7 +9,7 @@ from typing import Any
 from celery import current_app
 from kombu.connection import Connection
 from kombu.entity import Queue
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
 
 from messaging import failpoints
 from messaging.consumers import all_consumers
@@ -42,8 +42,14 @@ def wake(work: dict[str, int]) -> None:
         with current_app.pool.acquire() as connection:
             for consumer, deliveries in work.items():
                 _wake_one(connection, consumer, deliveries)
-    except (KombuError, OperationalError, OSError) as error:
+    except _broker_errors() as error:
         raise TransportUnavailable(f"The broker did not take a wake-up: {error}") from error
+
+
+def _broker_errors() -> tuple[type[Exception], ...]:
+    """Return what the broker's own client raises: asking for a queue's size lets redis-py's errors through."""
+    connection = current_app.connection_for_write()
+    return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
 def _wake_one(connection: Connection, consumer: str, deliveries: int) -> None:

@@ -7,14 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery import Celery, current_app
 from django.db import transaction
 
 from messaging import publish
 from messaging.database import store
 from messaging.envelope import Envelope
+from messaging.errors import TransportUnavailable
 from messaging.models import Delivery, Message, OutboxEntry
 from messaging.relay import Relay
 from messaging.testing import run_until_idle
+from messaging.wakeups import wake
+from tests import servers
 from tests.factories import (
     ANNOUNCE,
     CLEAN,
@@ -146,3 +150,24 @@ def directed(message: Message, *, consumer: str, run: int) -> Envelope:
         tenant="", body=b"", correlation_id=message.correlation_id, causation_id=None, traceparent=message.traceparent,
         occurred_at=message.occurred_at, consumer=consumer, run=run,
     )  # fmt: skip
+
+
+class TestWakeUp:
+    """The broker may go away at any time: that is told in the bus's own words, which the relay survives."""
+
+    def test_says_that_the_broker_went_away(self) -> None:
+        directory = servers.private_directory("leaving-redis")
+        socket = directory / "redis.sock"
+        server = servers.Process(
+            [servers.redis_binary(), "--port", "0", "--unixsocket", str(socket), "--save", ""], directory=directory
+        )
+        server.wait_until(lambda: servers.redis_process(f"unix://{socket}") == server.pid)
+        before = current_app._get_current_object()
+        Celery("leaving", broker=f"redis+socket://{socket}", set_as_current=False).set_current()
+        try:
+            wake({ANNOUNCE: 1})
+            server.stop()
+            with pytest.raises(TransportUnavailable):
+                wake({ANNOUNCE: 1})
+        finally:
+            before.set_current()
