@@ -28,7 +28,7 @@ ORDERS = int(os.environ.get("SIGNALBOX_KILL_ORDERS", "600"))
 RATE = int(os.environ.get("SIGNALBOX_KILL_RATE", "40"))
 SEED = int(os.environ.get("SIGNALBOX_KILL_SEED", "0")) or random.randrange(1, 1_000_000)
 LONGEST_LIFE = 4.0 if ORDERS < 5000 else 9.0
-DRAIN_SECONDS = 180.0 + ORDERS / 20
+DRAIN_SECONDS = 180.0 + ORDERS / 5
 ROLES = {"relay": ["relay"], "worker 1": ["worker", "--concurrency", "2"], "worker 2": ["worker", "--concurrency", "2"]}
 
 EFFECTS = """
@@ -160,6 +160,7 @@ def check(deployment: Deployment, load: Program, kills: Counter[str]) -> None:
     """Drain without a person's help, then count every order's effects."""
     assert load.wait() == 0, load.output
     posted = json.loads(load.output[load.output.index("{") :])
+    log.info("seed %d: all posted, kills %s", SEED, dict(kills))
     started = time.monotonic()
     report = drain(deployment)
     drained = time.monotonic() - started
