@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -18,16 +19,18 @@ WHERE_IT_SHOWS = {
 """The first needs a frozen owner to come back; the others show before anything is killed."""
 
 
-def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
+def sweep(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the sweep in a process of its own: it forks, and pytest has threads."""
     command = [sys.executable, "-m", "tests.sweep", "--first", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.usefixtures("postgresql", "redis_url")
 class TestSweepOnPostgreSQLAndRedis:
     def test_finds_nothing_broken_at_the_first_hit_of_any_failpoint(self) -> None:
-        result = sweep("--frozen-share", "0.15")
+        result = sweep("--frozen-share", "0.05")
         assert result.returncode == 0, result.stdout + result.stderr
         assert "0 lost, 0 duplicated, broken invariants: none" in result.stdout
 
@@ -38,7 +41,7 @@ class TestSweepOnPostgreSQLAndRedis:
 
     @pytest.mark.parametrize("safeguard", MUTANTS)
     def test_finds_that_a_safeguard_is_missing(self, safeguard: str) -> None:
-        result = sweep("--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard])
+        result = sweep("--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard], SWEEP_DRAIN_SECONDS="10")
         assert result.returncode == 1, result.stdout + result.stderr
         assert any(f": {invariant} " in result.stdout for invariant in MUTANTS[safeguard][1]), result.stdout
 
@@ -54,5 +57,5 @@ class TestSweepOfRealRoles:
 
 class TestSweepOfTheEmbeddedSetUp:
     def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
-        result = sweep("--setup", "embedded", "--share", "0.2")
+        result = sweep("--setup", "embedded", "--share", "0.15")
         assert result.returncode == 0, result.stdout + result.stderr
