@@ -13,7 +13,11 @@ warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume sy
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 _http = get_asgi_application()  # loads the apps, which the imports below need
 
+from django.conf import settings  # noqa: E402
+
+from console.body_limit import limited  # noqa: E402
 from console.live.routing import websocket  # noqa: E402
 from console.live.server import Application  # noqa: E402
 
-application = Application(http=_http, websocket=websocket)
+# Somewhat above what views refuse by themselves, with words that fit.
+application = Application(http=limited(_http, limit=4 * settings.DATA_UPLOAD_MAX_MEMORY_SIZE), websocket=websocket)

@@ -61,9 +61,14 @@ def secret_key(home: Path, *, embedded: bool) -> str:
         raise ImproperlyConfigured("SECRET_KEY is not set. Set it to a long random value, the same for every process.")
     path = home / "secret_key"
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"secret_key.{os.getpid()}")
-        draft.touch(mode=0o600)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f"secret_key.{os.getpid()}")
+            draft.touch(mode=0o600)
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"SIGNALBOX_HOME={str(home)!r} cannot be a data directory: {error.strerror}. Set it to one to write in."
+            ) from error
         draft.write_text(secrets.token_urlsafe(50))
         try:
             os.link(draft, path)  # two first starts at once: the first link wins, both read the same key
@@ -98,6 +103,10 @@ def database(url: str) -> dict[str, object]:
         )
     options: dict[str, object] = dict(parse_qsl(parts.query))
     host = str(options.pop("host", "") or parts.hostname or "")
+    role = text("SIGNALBOX_ROLE")
+    if role == "web":
+        # Each request has a thread of its own under ASGI: a connection kept by a thread would be lost with it.
+        options["pool"] = {"min_size": 1, "max_size": 20, "timeout": 10}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -105,7 +114,7 @@ def database(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
         "PORT": str(parts.port or ""),
-        "CONN_MAX_AGE": None if text("SIGNALBOX_ROLE") else 0,
+        "CONN_MAX_AGE": 0 if role in {"", "web"} else None,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"prepare_threshold": 5, **options},
     }

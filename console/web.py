@@ -29,6 +29,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         CommandError: the address cannot be had; says what to do.
     """
+    if not 0 <= port <= 65_535:
+        raise CommandError(f"port {port} does not exist; choose one up to 65535: PORT=8000")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

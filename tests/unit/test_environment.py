@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 
 from console import environment as env
+from console import web
 
 
 class TestFlag:
@@ -93,3 +95,15 @@ class TestSecretKey:
         monkeypatch.delenv("SECRET_KEY", raising=False)
         with pytest.raises(ImproperlyConfigured, match="SECRET_KEY is not set"):
             env.secret_key(tmp_path, embedded=False)
+
+    def test_names_a_data_directory_that_cannot_be_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("SECRET_KEY", raising=False)
+        (tmp_path / "file").touch()
+        with pytest.raises(ImproperlyConfigured, match="SIGNALBOX_HOME=.* cannot be a data directory"):
+            env.secret_key(tmp_path / "file", embedded=True)
+
+
+class TestListening:
+    def test_refuses_a_port_that_does_not_exist(self) -> None:
+        with pytest.raises(CommandError, match="port 99999 does not exist"):
+            web.listen("127.0.0.1", 99_999)
