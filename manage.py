@@ -4,13 +4,13 @@
 import os
 import sys
 
-KEEP_CONNECTIONS = {"relay", "worker", "scheduler"}
+ROLES = {"web", "relay", "worker", "scheduler"}
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
-    if sys.argv[1:2] and sys.argv[1] in KEEP_CONNECTIONS:
-        # Settings ask for the role: without one, a worker would open a database connection for every wake-up.
+    if sys.argv[1:2] and sys.argv[1] in ROLES:
+        # Settings ask for the role: without one, every wake-up and request would open a database connection.
         os.environ.setdefault("SIGNALBOX_ROLE", sys.argv[1])
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

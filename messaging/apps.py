@@ -29,4 +29,4 @@ def _synchronise(using: str, **_: Any) -> None:
     from messaging.subscriptions import synchronise
 
     if using == DEFAULT_DB_ALIAS:
-        synchronise()
+        synchronise(is_deploy=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
 
 from django.db import transaction
 
@@ -11,11 +11,12 @@ from messaging.database import store
 from messaging.models import ConsumerState, Subscription
 
 
-def synchronise(**_: Any) -> int:
+def synchronise(*, is_deploy: bool = False) -> int:
     """Add or update the rows of every consumer registered here; return how many there are.
 
     A new subscription starts now: what was published before it is not delivered. Rows of consumers that this
-    release does not know are left alone, as another service may own them.
+    release does not know are left alone, as another service may own them. Only a deploy takes away what a consumer
+    no longer wants: a relay of the release before, starting again, must not undo the new one's subscriptions.
     """
     consumers = all_consumers()
     with transaction.atomic():
@@ -25,7 +26,7 @@ def synchronise(**_: Any) -> int:
             store().lock_subscriptions()
         now = store().now()
         for declared in consumers:
-            _synchronise_one(declared, now)
+            _synchronise_one(declared, now, is_deploy=is_deploy)
     return len(consumers)
 
 
@@ -34,7 +35,7 @@ def _has_news(consumers: list[Consumer]) -> bool:
     return any((type_, declared.name) not in present for declared in consumers for type_ in declared.accepts)
 
 
-def _synchronise_one(declared: Consumer, now: Any) -> None:
+def _synchronise_one(declared: Consumer, now: datetime, *, is_deploy: bool) -> None:
     ConsumerState.objects.update_or_create(
         name=declared.name,
         defaults={
@@ -44,7 +45,8 @@ def _synchronise_one(declared: Consumer, now: Any) -> None:
         },
     )  # fmt: skip
     wanted = set(declared.accepts)
-    Subscription.objects.filter(consumer=declared.name).exclude(type__in=wanted).delete()
+    if is_deploy:
+        Subscription.objects.filter(consumer=declared.name).exclude(type__in=wanted).delete()
     Subscription.objects.bulk_create(
         [Subscription(type=type_, consumer=declared.name, starts_at=now) for type_ in sorted(wanted)],
         ignore_conflicts=True,

@@ -47,6 +47,11 @@ def must_run_again(error: DatabaseError) -> bool:
     return isinstance(error, OperationalError) and "database is locked" in str(error)
 
 
+def waited_too_long(error: DatabaseError) -> bool:
+    """Say whether the statement gave up waiting for a row that another transaction holds."""
+    return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
+
+
 def is_lost() -> bool:
     """Say whether this thread's connection is gone, so that no outcome can be known."""
     raw = default_connection.connection

@@ -97,7 +97,7 @@ FROM (SELECT set_config('lock_timeout', '{timeout}', true)) AS patience,
 WHERE d.claim_token = %s {only}
 ORDER BY d.message_id
 FOR UPDATE OF d"""
-LOCK = _LOCK.format(only="", timeout="150ms")
+LOCK = _LOCK.format(only="", timeout="300ms")
 LOCK_ONE = _LOCK.format(only="AND d.message_id = %s", timeout="10s")
 
 SETTLE = """

@@ -19,7 +19,7 @@ from django.db.utils import DatabaseError
 from messaging import failpoints, tracing
 from messaging.consumers import Consumer
 from messaging.database import store
-from messaging.database.connections import is_connection_error, must_run_again
+from messaging.database.connections import is_connection_error, must_run_again, waited_too_long
 from messaging.database.statements import Claimed
 from messaging.delivery import settling
 from messaging.delivery.execution import Execution, execute
@@ -44,7 +44,10 @@ class _ChunkFailed(Exception):
 
 
 class _Conflict(Exception):
-    """The database asks for the whole transaction again."""
+    """The database asks for the whole transaction again, for the reason in ``error``."""
+
+    def __init__(self, error: DatabaseError) -> None:
+        self.error = error
 
 
 def deliver_claim(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
@@ -98,7 +101,9 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
             _deliver_each(consumer, token, rows, sizer)
             return
         _halve(consumer, token, rows, sizer)
-    except _Conflict:
+    except _Conflict as conflict:
+        if waited_too_long(conflict.error):
+            _give_way(sizer)
         _halve(consumer, token, rows, sizer)
     else:
         _deliver_each(consumer, token, by_themselves, sizer)
@@ -110,7 +115,9 @@ def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], size
         execution = execute(consumer, row)
         sizer.note(execution.duration_us)
         if execution.error is not None:
-            raise _Conflict if _is_conflict(execution.error) else _ChunkFailed(place)
+            if isinstance(execution.error, DatabaseError) and _is_conflict(execution.error):
+                raise _Conflict(execution.error)
+            raise _ChunkFailed(place)
         executions.append(execution)
     settling.settle_done(token, executions)
 
@@ -123,6 +130,17 @@ def _deliver_around(consumer: Consumer, token: UUID, rows: Sequence[Claimed], pl
     _deliver_alone(consumer, token, rows[place].message_id, sizer)
     if after:
         _deliver_chunk(consumer, token, after, sizer)
+
+
+def _give_way(sizer: Sizer) -> None:
+    """Leave the rows to the chunk that holds them: two of one consumer in turn are faster than two small ones.
+
+    Raises:
+        Contended: unless this happened several times in a row, then smaller chunks are worth a try.
+    """
+    if sizer.may_give_way():
+        pause(random.uniform(0.005, 0.03))  # noqa: S311  jitter, no secret
+        raise Contended
 
 
 def _halve(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:

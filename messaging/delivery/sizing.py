@@ -9,6 +9,8 @@ FIRST = 1
 """The first claim tells how long the handler takes; from there chunks double."""
 SMOOTHING = 0.1
 SLOW_GROWTH = 1.25
+GIVE_WAY_LIMIT = 4
+"""So many times in a row a chunk gives way to another before it tries with fewer deliveries."""
 CALM_CHUNKS = 2
 """Chunks without a rollback before they may grow again."""
 
@@ -21,6 +23,7 @@ class Sizer:
         self._ceiling = float(FIRST)
         self._growth = 2.0
         self._calm_after = 0
+        self._gave_way = 0
 
     def limit(self) -> int:
         """Return the number of deliveries that fit the time slice of one transaction."""
@@ -37,10 +40,16 @@ class Sizer:
 
     def went_well(self) -> None:
         """Let chunks grow: fast until one first had to roll back, slowly from then on."""
+        self._gave_way = 0
         if self._calm_after:
             self._calm_after -= 1
         else:
             self._ceiling = min(self._ceiling * self._growth, float(options().chunk_limit))
+
+    def may_give_way(self) -> bool:
+        """Say whether a chunk that waited too long for a row should simply wait for its turn."""
+        self._gave_way = (self._gave_way + 1) % (GIVE_WAY_LIMIT + 1)
+        return self._gave_way > 0
 
     def shrink(self) -> None:
         """Halve the chunks: one rolled back, as a handler failed or two chunks met on the same rows."""
