@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 from uuid import UUID
@@ -16,6 +15,7 @@ from console.api.responses import answers
 from console.api.schemas import DeadLetterQuery, Done, Listing, ResubmitRequest, Resubmitted, RevealQuery, Why
 from console.api.single import done
 from messaging import operations
+from messaging.contracts import exact
 from messaging.errors import OperationRefused
 from messaging.queries import dead_letters as queries
 
@@ -100,7 +100,7 @@ def resubmit(request: HttpRequest, dead_letter_id: UUID, payload: ResubmitReques
     try:
         result = operations.resubmit_dead_letter(
             id=dead_letter_id,
-            body=json.dumps(payload.data, ensure_ascii=False),
+            body=exact.dumps(payload.data).decode(),
             actor=actor_of(request),
             reason=payload.reason,
             audience=payload.audience,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -127,6 +128,11 @@ class TestResubmit:
         )
         copy = Message.objects.get(id=response.json()["message_id"])
         assert b"ada@example.com" in bytes(copy.body)
+
+    def test_keeps_every_digit_of_a_number(self, letter: DeadLetter) -> None:
+        text = json.dumps(WHY | {"data": order()}).replace('"9.00"', "9.00")
+        response = Api("operate").post(f"/dead-letters/{letter.id}/resubmit", text.encode())
+        assert b'"total":9.00' in bytes(Message.objects.get(id=response.json()["message_id"]).body)
 
 
 class TestPause:

@@ -99,7 +99,7 @@ class TestSecretKey:
     def test_names_a_data_directory_that_cannot_be_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("SECRET_KEY", raising=False)
         (tmp_path / "file").touch()
-        with pytest.raises(ImproperlyConfigured, match="SIGNALBOX_HOME=.* cannot be a data directory"):
+        with pytest.raises(ImproperlyConfigured, match="cannot be a data directory"):
             env.secret_key(tmp_path / "file", embedded=True)
 
 
