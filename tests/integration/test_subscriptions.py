@@ -33,9 +33,19 @@ class TestSubscriptions:
     def test_follow_the_release(self, station: Any) -> None:
         station.declare()
         station.declare(to=DoorsOpened)
+        synchronise(is_deploy=True)
         assert list(Subscription.objects.filter(consumer=ANNOUNCE).values_list("type", flat=True)) == [
             "tests.DoorsOpened"
         ]
+
+    def test_survive_a_relay_of_the_release_before(self, station: Any) -> None:
+        station.declare(to=DoorsOpened)
+        station.forget(ANNOUNCE)
+        station.declare()  # the release before wanted another contract, and its relay starts once more
+        synchronise()
+        assert set(Subscription.objects.filter(consumer=ANNOUNCE).values_list("type", flat=True)) == {
+            "tests.DoorsOpened", "tests.TrainArrived",
+        }  # fmt: skip
 
     def test_keep_their_start_when_synchronised_again(self, station: Any) -> None:
         station.declare()

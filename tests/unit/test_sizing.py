@@ -54,3 +54,16 @@ class TestSizer:
         for _ in range(50):
             sizer.shrink()
         assert sizer.limit() == 1
+
+
+class TestGivingWay:
+    def test_happens_a_few_times_in_a_row_and_then_smaller_chunks_are_tried(self) -> None:
+        sizer = Sizer()
+        assert [sizer.may_give_way() for _ in range(5)] == [True, True, True, True, False]
+
+    def test_starts_over_after_a_chunk_went_well(self) -> None:
+        sizer = Sizer()
+        for _ in range(4):
+            sizer.may_give_way()
+        sizer.went_well()
+        assert sizer.may_give_way()
