@@ -219,7 +219,7 @@ def _start_redis() -> str:
         )
         url = f"redis://127.0.0.1:{port}/0"
         try:
-            server.wait_until(lambda url=url, pid=server.pid: redis_process(url) == pid)  # type: ignore[misc]
+            server.wait_until(lambda url=url, pid=server.pid: redis_process(url) == pid)
         except Unavailable:
             continue  # somebody else took the port in between
         return url

@@ -79,7 +79,7 @@ def page(client: Client, origin: bytes = ORIGIN) -> Socket:
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(scenario())  # type: ignore[arg-type]
+    asyncio.run(scenario())
 
 
 class TestLiveSocket:

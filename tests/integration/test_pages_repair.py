@@ -186,8 +186,8 @@ class TestResubmit:
         original = json.loads(bytes(Message.objects.get(id=dead.message_id).body))
         changed = {**original, "currency": "EUR", "customer_email": {"__masked__": "e-mail, 2 characters"}}
         page = self.post(operator, dead, changed, do="").content.decode()
-        assert '<del>CHF</del>' in page
-        assert '<ins>EUR</ins>' in page
+        assert "<del>CHF</del>" in page
+        assert "<ins>EUR</ins>" in page
 
     def test_formats_without_changing_a_digit(self, operator: Client) -> None:
         page = self.post(operator, failed_order(), '{"a":90071992547409931,"b":1.10}', do="format").content.decode()

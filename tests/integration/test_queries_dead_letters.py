@@ -75,9 +75,7 @@ class TestDeadLetters:
             ]
         ]  # fmt: skip
         found = dead_letters.progress_of([row.id for row in made])
-        assert found == dead_letters.Progress(
-            total=5, handled=1, failed_again=1, waiting=1, discarded=1, untouched=1
-        )
+        assert found == dead_letters.Progress(total=5, handled=1, failed_again=1, waiting=1, discarded=1, untouched=1)
 
 
 class TestQuarantine:
