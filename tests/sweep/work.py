@@ -200,10 +200,10 @@ def is_drained() -> bool:
 
 
 def serve_wakeups() -> int:
-    """Do what a Celery worker does: take each wake-up off its queue, and run the task."""
+    """Do what a Celery worker does: take a wake-up off each queue, and run the task."""
     served = 0
     for declared in all_consumers():
-        while _take(declared.queue):
+        if _take(declared.queue):  # one a round: a consumer that never ends must not keep the others waiting
             failpoints.reach("wake.taken")
             deliver(declared.name)
             served += 1
