@@ -7,7 +7,7 @@ import secrets
 import uuid
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase
 
 from messaging.tracing import use_correlation, use_trace
 
@@ -44,6 +44,20 @@ def policy(nonce: str, *, loose: bool = False) -> str:
         f"default-src 'none'; script-src {script}; style-src {style}; img-src 'self' data:; font-src 'self'; "
         "connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     )
+
+
+class NoNulInAdmin:
+    """Refuse addresses of the admin site that hold NUL: it hands them to the database, and PostgreSQL takes none."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith("/admin/"):
+            given = [request.path_info, *(text for pair in request.GET.items() for text in pair)]
+            if any("\x00" in text for text in given):
+                return HttpResponseBadRequest("The address contains NUL. Remove it.", content_type="text/plain")
+        return self.get_response(request)
 
 
 class NoStore:

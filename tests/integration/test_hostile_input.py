@@ -102,3 +102,11 @@ class TestPages:
     @pytest.mark.parametrize("path", ["/messages", "/dead-letters", "/quarantine", "/audit"])
     def test_stay_out_of_every_cache(self, path: str) -> None:
         assert "no-store" in signed_in("vera", "view_console").get(path)["Cache-Control"]
+
+
+class TestAdmin:
+    @pytest.mark.parametrize("path", ["deadletter/?state=%00", "attempt/?consumer=%00", "consumerstate/%00/change/"])
+    def test_refuses_what_no_database_can_look_for(self, path: str) -> None:
+        root = Client()
+        root.force_login(User.objects.create_superuser("root"))
+        assert root.get(f"/admin/messaging/{path}").status_code == 400
