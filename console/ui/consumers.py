@@ -204,7 +204,7 @@ def _words(value: object) -> str:
 
 urlpatterns = [
     path("consumers", list_page, name="consumers"),
-    path("consumers/<str:name>", detail_page, name="consumer"),
-    path("consumers/<str:name>/pause", pause, name="consumer-pause"),
-    path("consumers/<str:name>/resume", resume, name="consumer-resume"),
+    path("consumers/<path:name>/pause", pause, name="consumer-pause"),
+    path("consumers/<path:name>/resume", resume, name="consumer-resume"),
+    path("consumers/<path:name>", detail_page, name="consumer"),
 ]

@@ -18,7 +18,7 @@ Email = Annotated[str, Field(pattern=r"^[^@\s\x00]+@[^@\s\x00]+$", max_length=25
 Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Amount = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
-CardToken = Annotated[str, Field(pattern=r"^tok_[a-z_]{1,60}$")]
+CardToken = Annotated[str, Field(pattern=r"^tok_[a-z_]{1,60}$"), Sensitive("card token")]
 
 
 class Item(BaseModel):

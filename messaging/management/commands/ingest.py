@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import sys
@@ -116,7 +117,7 @@ def _ingest(raw: bytes, number: int, form: str, source: str) -> Received:
 
 
 def numbered_lines(stream: IO[bytes], *, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Yield every line that is not empty with its number; of a longer line than ``limit`` only its beginning.
+    """Yield every line that is not blank with its number, without a byte order mark; of a longer line than ``limit`` only its beginning.
 
     One byte too many is left on it, so that the ingress sees that it is too long.
     """
@@ -126,8 +127,9 @@ def numbered_lines(stream: IO[bytes], *, limit: int) -> Iterator[tuple[int, byte
         is_cut = not raw.endswith(b"\n")
         while is_cut and (rest := stream.readline(65_536)):
             is_cut = not rest.endswith(b"\n")
-        if line := raw.rstrip(b"\r\n"):
-            yield number, line
+        line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+        if line.strip():
+            yield number, line.rstrip(b"\r\n")
 
 
 @contextmanager
