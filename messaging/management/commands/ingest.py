@@ -117,7 +117,7 @@ def _ingest(raw: bytes, number: int, form: str, source: str) -> Received:
 
 
 def numbered_lines(stream: IO[bytes], *, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Yield every line that is not blank with its number, without a byte order mark; of a longer line than ``limit`` only its beginning.
+    """Yield every line that is not blank with its number; of a longer line than ``limit`` only its beginning.
 
     One byte too many is left on it, so that the ingress sees that it is too long.
     """
