@@ -297,7 +297,8 @@ class TestViewer:
                 assert buttons.count() == 0, path
             hers.goto(letter)
             hers.get_by_label("Traceback", exact=True).wait_for()
-            assert hers.goto(f"{letter}/resubmit").status == 403
+            refused = hers.goto(f"{letter}/resubmit")
+            assert refused and refused.status == 403
             hers.goto("/")
             hers.get_by_role("button", name="Sign out").click()
             hers.wait_for_url("**/login*")
