@@ -298,7 +298,8 @@ class TestViewer:
             hers.goto(letter)
             hers.get_by_label("Traceback", exact=True).wait_for()
             refused = hers.goto(f"{letter}/resubmit")
-            assert refused and refused.status == 403
+            assert refused is not None
+            assert refused.status == 403
             hers.goto("/")
             hers.get_by_role("button", name="Sign out").click()
             hers.wait_for_url("**/login*")
