@@ -11,6 +11,7 @@ import pytest
 
 from messaging import Context, OperationRefused, PermanentError
 from messaging.database import store
+from messaging.delivery import sizing
 from messaging.delivery.loop import deliver_once
 from messaging.ids import new_id
 from messaging.maintenance import resume_expired_pauses
@@ -246,7 +247,9 @@ class TestPause:
         run_until_idle()
         assert ledger() == ["ICE 1"]
 
-    def test_in_the_middle_lets_what_is_claimed_finish(self, station: Any) -> None:
+    def test_in_the_middle_lets_what_is_claimed_finish(self, station: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sizing, "FIRST", 1)
+
         def handler(event: TrainArrived, context: Context) -> None:
             write(event.train)
             if event.train == "ICE 1":
