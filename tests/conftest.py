@@ -12,9 +12,14 @@ import pytest
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connection, transaction
 from django.test import TransactionTestCase
+from hypothesis import HealthCheck, settings
 
 from messaging.database import sqlite
 from tests import servers
+
+# A busy machine is no failure: no limit on how long one example may take.
+settings.register_profile("signalbox", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("signalbox")
 
 SKIPS_FAIL = os.environ.get("SIGNALBOX_NO_SKIP") == "1"
 
