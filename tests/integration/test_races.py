@@ -23,6 +23,7 @@ from messaging.testing import run_until_idle
 from messaging.verification import verify
 from tests.factories import (
     ANNOUNCE,
+    CLEAN,
     TrainArrived,
     arrive,
     claim,
@@ -237,3 +238,25 @@ class TestSilentWorker:
 def test_connections_of_other_threads_are_their_own() -> None:
     mine = id(connections["default"])
     assert elsewhere(lambda: id(connections["default"])).result(PATIENCE) != mine
+
+
+class TestSlowConsumer:
+    @ONLY_POSTGRESQL
+    def test_delays_no_other_while_its_transaction_is_open(self, station: Any) -> None:
+        entered, may_end = threading.Event(), threading.Event()
+
+        def slow(event: TrainArrived, context: Context) -> None:
+            entered.set()
+            may_end.wait(PATIENCE)
+
+        sweeper = station.declare(slow, name=CLEAN)
+        announcer = station.declare()
+        arrive("ICE 1")
+        relay()
+        cleaning = elsewhere(lambda: deliver_once(sweeper))
+        assert entered.wait(PATIENCE)
+        assert deliver_once(announcer) == 1
+        assert (ledger(), outcomes(consumer=CLEAN)) == (["ICE 1"], [])  # one is done while the other still runs
+        may_end.set()
+        assert cleaning.result(PATIENCE) == 1
+        assert outcomes(consumer=CLEAN) == ["handled"]
