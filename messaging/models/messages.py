@@ -1,0 +1,55 @@
+"""What was published, and what waits for the relay."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from messaging.ids import new_id
+
+
+class Message(models.Model):
+    """A fact or a request as it was published: envelope and body. Appended, never changed."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    type = models.CharField(max_length=200)
+    version = models.PositiveIntegerField()
+    kind = models.CharField(max_length=16)
+    source = models.CharField(max_length=200)
+    tenant = models.CharField(max_length=100, blank=True)
+    content_type = models.CharField(max_length=100)
+    body = models.BinaryField()
+    headers = models.JSONField(default=dict)
+    key = models.CharField(max_length=200, null=True)
+    position = models.BigIntegerField(null=True)
+    correlation_id = models.CharField(max_length=200)
+    causation_id = models.CharField(max_length=200, null=True)
+    traceparent = models.CharField(max_length=55)
+    occurred_at = models.DateTimeField()
+    published_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["correlation_id"], name="message_correlation"),
+            models.Index(fields=["type", "id"], name="message_type"),
+        ]
+        permissions = [
+            ("view_console", "Can see the operations console"),
+            ("operate", "Can replay, resubmit, discard, pause and resume"),
+            ("reveal", "Can reveal masked payload fields"),
+        ]
+
+
+class OutboxEntry(models.Model):
+    """A committed publish that the relay has not fanned out yet. Only an outbox row makes deliveries."""
+
+    id = models.BigAutoField(primary_key=True)
+    message_id = models.UUIDField()
+    type = models.CharField(max_length=200)
+    key = models.CharField(max_length=200, null=True)
+    position = models.BigIntegerField(null=True)
+    created_at = models.DateTimeField()
+    consumer = models.CharField(max_length=200, null=True)
+    """Deliver to this consumer only (a replay, a resubmitted copy, a command); null means all subscribers."""
+    run = models.PositiveIntegerField(default=1)
+    resolves = models.UUIDField(null=True)
+    """The dead letter that is resolved in the transaction in which this delivery is handled."""
