@@ -24,6 +24,8 @@ class Failure:
     location: str
     traceback: str
     fingerprint: str
+    path: str = ""
+    """Dotted path of the error's class."""
 
 
 def describe(error: BaseException, *, consumer: str) -> Failure:
@@ -41,6 +43,7 @@ def describe(error: BaseException, *, consumer: str) -> Failure:
         location=storable(place)[:300],
         traceback=_cut(storable(_relative(text))),
         fingerprint=fingerprint(consumer, kind, group),
+        path=f"{type(error).__module__}.{kind}"[:300],
     )
 
 

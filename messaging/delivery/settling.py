@@ -89,6 +89,8 @@ def _try_again(token: UUID, execution: Execution, failure: Failure, decision: po
     ).update(
         failures=row.failures + (1 if decision.is_failure else 0),
         available_at=next_at, claim_token=None, worker=None, claimed_at=None,
+        failed_at=next_at - timedelta(seconds=decision.after) if decision.is_failure else None,
+        error_type=failure.path,
     )  # fmt: skip
     outcome = Outcome.RETRIED if decision.is_failure else Outcome.POSTPONED
     record(execution, failure, outcome, after=next_at)

@@ -19,6 +19,10 @@ class Delivery(models.Model):
     created_at = models.DateTimeField()
     available_at = models.DateTimeField()
     failures = models.PositiveIntegerField(default=0)
+    failed_at = models.DateTimeField(null=True)
+    """When it last failed: a changed policy counts its delay from here. Null while it waits for another reason."""
+    error_type = models.CharField(max_length=300, null=True)
+    """Dotted path of what it last failed with."""
     crashes = models.PositiveIntegerField(default=0)
     is_alone = models.BooleanField(default=False)
     """Run it in a claim of its own: a process died while it held this delivery."""
@@ -91,6 +95,7 @@ class DeadLetter(models.Model):
         CRASH_LOOP = "crash_loop"
         CONTRACT = "contract"
         EXPIRED = "expired"
+        CANCELLED = "cancelled"  # an operator ended its retries
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     message_id = models.UUIDField()

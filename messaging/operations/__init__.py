@@ -16,11 +16,19 @@ from messaging.operations.dead_letters import (
     discard_dead_letters,
     replay_dead_letters,
 )
+from messaging.operations.deliveries import (
+    DeliveriesResult,
+    DeliveryId,
+    RefusedDelivery,
+    cancel_deliveries,
+    hasten_deliveries,
+)
 from messaging.operations.quarantine import discard_quarantined, retry_quarantined
 from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
 
 __all__ = [
-    "OPERATE", "PUBLISH", "REVEAL", "VIEW", "Actor", "BulkResult", "Refusal", "ResubmitCheck", "ResubmitResult",
-    "check_resubmission", "command_line", "discard_dead_letters", "discard_quarantined", "pause_consumer",
-    "replay_dead_letters", "resubmit_dead_letter", "resume_consumer", "retry_quarantined", "task",
+    "OPERATE", "PUBLISH", "REVEAL", "VIEW", "Actor", "BulkResult", "DeliveriesResult", "DeliveryId", "Refusal",
+    "RefusedDelivery", "ResubmitCheck", "ResubmitResult", "cancel_deliveries", "check_resubmission", "command_line",
+    "discard_dead_letters", "discard_quarantined", "hasten_deliveries", "pause_consumer", "replay_dead_letters",
+    "resubmit_dead_letter", "resume_consumer", "retry_quarantined", "task",
 ]  # fmt: skip

@@ -1,0 +1,116 @@
+"""Deliveries that wait for their time: hastened, cancelled, and bound to the policy of today."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from messaging import OperationRefused, Retry
+from messaging.delivery.loop import deliver_once
+from messaging.models import AuditRecord, DeadLetter, Delivery
+from messaging.operations import (
+    DeliveryId,
+    cancel_deliveries,
+    discard_dead_letters,
+    hasten_deliveries,
+    replay_dead_letters,
+)
+from messaging.testing import run_until_idle
+from messaging.verification import verify
+from tests.factories import ANA, ANNOUNCE, EVE, TrainArrived, arrive, claim, dead, ledger, outcomes, pending, write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LATER = Retry(immediate=0, delays=("10m", "1h"))
+
+
+class Points:
+    """A handler that fails until it is repaired."""
+
+    is_repaired = False
+
+    def handle(self, event: TrainArrived, context: Any) -> None:
+        if not self.is_repaired:
+            raise LookupError("the points are stuck")
+        write(event.train)
+
+
+@pytest.fixture
+def points(station: Any) -> Points:
+    points = Points()
+    station.declare(points.handle, retry=LATER)
+    return points
+
+
+def waiting(*trains: str) -> list[DeliveryId]:
+    ids = [DeliveryId(message_id=id, consumer=ANNOUNCE) for id in arrive(*trains)]
+    run_until_idle()
+    return ids
+
+
+class TestHasten:
+    def test_runs_a_delayed_retry_now(self, points: Points) -> None:
+        (id,) = waiting("ICE 1")
+        points.is_repaired = True
+        assert hasten_deliveries(ids=[id], actor=ANA).done == (id,)
+        run_until_idle()
+        assert ledger() == ["ICE 1"]
+        assert AuditRecord.objects.get(action="delivery.hasten").target == f"delivery:{id}"
+
+    def test_leaves_what_is_due_runs_or_is_gone(self, points: Points) -> None:
+        due, running = waiting("ICE 1", "ICE 2")
+        gone = DeliveryId(message_id=due.message_id, consumer=ANNOUNCE, run=9)
+        hasten_deliveries(ids=[due, running], actor=ANA)
+        claim(limit=1)
+        row = Delivery.objects.get(claim_token__isnull=False)
+        held = DeliveryId(message_id=row.message_id, consumer=ANNOUNCE)
+        result = hasten_deliveries(ids=[due, running, gone], actor=ANA)
+        whys = {refusal.id: refusal.why for refusal in result.refused}
+        assert whys.pop(held) == "is running now"
+        assert whys.pop(gone) == "is not waiting any more"
+        assert list(whys.values()) == ["is due already"]
+
+    def test_is_denied_to_who_may_only_look(self, points: Points) -> None:
+        with pytest.raises(OperationRefused, match="may not"):
+            hasten_deliveries(ids=waiting("ICE 1"), actor=EVE)
+
+
+class TestCancel:
+    def test_ends_as_a_discarded_dead_letter_that_says_why_it_failed(self, points: Points) -> None:
+        (id,) = waiting("ICE 1")
+        assert cancel_deliveries(ids=[id], actor=ANA, reason="wrong train", request_id="1").done == (id,)
+        again = cancel_deliveries(ids=[id], actor=ANA, reason="wrong train", request_id="1")
+        assert again.done == (id,)
+        letter = dead(id.message_id)
+        assert (letter.state, letter.reason, letter.attempts) == ("discarded", "cancelled", 1)
+        assert (letter.error_type, letter.error_message) == ("LookupError", "the points are stuck")
+        assert not Delivery.objects.exists()
+        assert verify().is_sound
+
+    def test_needs_a_reason(self, points: Points) -> None:
+        with pytest.raises(OperationRefused, match="reason"):
+            cancel_deliveries(ids=waiting("ICE 1"), actor=ANA, reason=" ")
+
+    def test_of_a_replay_opens_its_dead_letter_again(self, points: Points) -> None:
+        (id,) = waiting("ICE 1")
+        for _ in range(2):
+            Delivery.objects.update(available_at=pending(id.message_id).created_at)
+            run_until_idle()
+        letter = dead(id.message_id)
+        replay_dead_letters(ids=[letter.id], actor=ANA, reason="again")
+        run_until_idle()
+        rerun = DeliveryId(message_id=id.message_id, consumer=ANNOUNCE, run=2)
+        cancel_deliveries(ids=[rerun], actor=ANA, reason="not today")
+        assert DeadLetter.objects.get(id=letter.id).state == "open"
+        assert verify().is_sound
+        assert discard_dead_letters(ids=[letter.id], actor=ANA, reason="never").done
+
+    def test_loses_to_a_worker_that_claimed_first(self, points: Points, station: Any) -> None:
+        (id,) = waiting("ICE 1")
+        hasten_deliveries(ids=[id], actor=ANA)
+        token = claim()
+        result = cancel_deliveries(ids=[id], actor=ANA, reason="too late")
+        assert [refusal.why for refusal in result.refused] == ["is running now"]
+        assert pending(id.message_id).claim_token == token
+        assert outcomes() == ["retried"]
+        assert deliver_once(station.declare(points.handle, retry=LATER)) == 0
