@@ -75,7 +75,7 @@ UPDATE messaging_delivery d
 SET claim_token = %s, worker = %s, claimed_at = clock_timestamp()
 FROM (
     SELECT message_id, consumer, run FROM messaging_delivery
-    WHERE consumer = %s AND claim_token IS NULL AND available_at <= clock_timestamp() AND {alone}
+    WHERE consumer = %s AND claim_token IS NULL AND position IS NULL AND available_at <= clock_timestamp() AND {alone}
     ORDER BY available_at, message_id LIMIT %s
     FOR UPDATE SKIP LOCKED
 ) due, set_config('synchronous_commit', 'off', true) AS losing_a_claim_is_harmless
@@ -125,7 +125,12 @@ SELECT c.name FROM messaging_consumerstate c
 WHERE NOT (c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > clock_timestamp()))
     AND EXISTS (
         SELECT 1 FROM messaging_delivery d
-        WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.available_at <= clock_timestamp()
+        WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NULL
+            AND d.available_at <= clock_timestamp()
+        UNION ALL
+        SELECT 1 FROM messaging_delivery d
+        WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NOT NULL
+            AND d.available_at <= clock_timestamp()
     )"""
 
 BEAT = """

@@ -36,7 +36,8 @@ CLAIM = f"""
 UPDATE messaging_delivery SET claim_token = %(token)s, worker = %(worker)s, claimed_at = %(now)s
 WHERE rowid IN (
     SELECT rowid FROM messaging_delivery
-    WHERE consumer = %(consumer)s AND claim_token IS NULL AND available_at <= %(now)s AND is_alone = %(alone)s
+    WHERE consumer = %(consumer)s AND claim_token IS NULL AND position IS NULL AND available_at <= %(now)s
+        AND is_alone = %(alone)s
     ORDER BY available_at, message_id LIMIT %(limit)s
 ) AND NOT EXISTS (SELECT 1 FROM messaging_consumerstate c WHERE c.name = %(consumer)s AND {_IS_PAUSED})"""
 
@@ -63,5 +64,8 @@ CLAIMABLE = f"""
 SELECT c.name FROM messaging_consumerstate c
 WHERE NOT ({_IS_PAUSED}) AND EXISTS (
     SELECT 1 FROM messaging_delivery d
-    WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.available_at <= %(now)s
+    WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NULL AND d.available_at <= %(now)s
+    UNION ALL
+    SELECT 1 FROM messaging_delivery d
+    WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NOT NULL AND d.available_at <= %(now)s
 )"""

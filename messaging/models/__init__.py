@@ -1,6 +1,6 @@
 """The tables. Hot ones hold work and stay small; history is appended and never updated.
 
-Hot: OutboxEntry, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription, QuarantinedMessage.
+Hot: OutboxEntry, KeyCounter, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription, QuarantinedMessage.
 History (partitioned by UUIDv7 on PostgreSQL, no foreign key points into it): Message, Attempt, AuditRecord.
 The bus writes through ``messaging.database``; these classes serve migrations, queries and the admin.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 from messaging.models.consumers import ConsumerState, Gate, Subscription, Worker
 from messaging.models.deliveries import Attempt, DeadLetter, Delivery
 from messaging.models.ingress import QuarantinedMessage, ReceivedMessage, RequestRecord
-from messaging.models.messages import Message, OutboxEntry
+from messaging.models.messages import KeyCounter, Message, OutboxEntry
 from messaging.models.records import AuditRecord, Rollup, RollupDelta, Total
 
 __all__ = [
-    "Attempt", "AuditRecord", "ConsumerState", "DeadLetter", "Delivery", "Gate", "Message", "OutboxEntry",
+    "Attempt", "AuditRecord", "ConsumerState", "DeadLetter", "Delivery", "Gate", "KeyCounter", "Message", "OutboxEntry",
     "QuarantinedMessage", "ReceivedMessage", "RequestRecord", "Rollup", "RollupDelta", "Subscription", "Total",
     "Worker",
 ]  # fmt: skip

@@ -16,6 +16,10 @@ class ConsumerState(models.Model):
     description = models.TextField(blank=True)
     handler = models.CharField(max_length=300)
     policy = models.JSONField(default=dict)
+    is_ordered = models.BooleanField(db_default=False)
+    on_failure = models.CharField(max_length=8, blank=True, db_default="")
+    """Of an ordered consumer: "block" or "skip" what follows a dead letter with the same key."""
+    filter = models.JSONField(null=True)
     synced_at = models.DateTimeField()
     retired_at = models.DateTimeField(null=True)
     paused_at = models.DateTimeField(null=True)
@@ -87,6 +91,10 @@ class Subscription(models.Model):
     consumer = models.CharField(max_length=200)
     starts_at = models.DateTimeField()
     """Outbox entries created before it make no delivery."""
+    is_ordered = models.BooleanField(db_default=False)
+    """Deliveries keep their position: they run one after another for each key."""
+    filter = models.JSONField(null=True)
+    """What the relay asks before it makes a delivery; null wants everything. See messaging.filters."""
 
     class Meta:
         indexes = [models.Index(fields=["consumer"], name="subscription_consumer")]

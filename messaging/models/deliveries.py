@@ -16,6 +16,7 @@ class Delivery(models.Model):
     run = models.PositiveIntegerField()
     key = models.CharField(max_length=200, null=True)
     position = models.BigIntegerField(null=True)
+    """Set for an ordered consumer only: after everything unfinished of this key with a lower one."""
     created_at = models.DateTimeField()
     available_at = models.DateTimeField()
     failures = models.PositiveIntegerField(default=0)
@@ -36,8 +37,18 @@ class Delivery(models.Model):
         indexes = [
             models.Index(
                 fields=["consumer", "available_at", "message_id"],
-                condition=models.Q(claim_token=None),
-                name="delivery_claimable",
+                condition=models.Q(claim_token=None, position=None),
+                name="delivery_unordered",
+            ),
+            models.Index(
+                fields=["consumer", "available_at"],
+                condition=models.Q(claim_token=None, position__isnull=False),
+                name="delivery_ordered",
+            ),
+            models.Index(
+                fields=["consumer", "key", "position"],
+                condition=models.Q(position__isnull=False),
+                name="delivery_lane",
             ),
             models.Index(
                 fields=["claim_token"], condition=models.Q(claim_token__isnull=False), name="delivery_claimed"
@@ -56,6 +67,7 @@ class Attempt(models.Model):
         DEAD_LETTERED = "dead_lettered"
         CRASHED = "crashed"  # the process died while this delivery ran alone
         DROPPED = "dropped"  # at-most-once: failed after it was settled
+        FILTERED = "filtered"  # the subscription's filter did not want it: the relay made no delivery
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     message_id = models.UUIDField()
@@ -104,6 +116,9 @@ class DeadLetter(models.Model):
     type = models.CharField(max_length=200)
     version = models.PositiveIntegerField()
     key = models.CharField(max_length=200, null=True)
+    position = models.BigIntegerField(null=True)
+    blocks = models.BooleanField(db_default=False)
+    """While unresolved, what follows it with the same key waits; an operator may release the key."""
     correlation_id = models.CharField(max_length=200)
     reason = models.CharField(max_length=16, choices=Reason.choices)
     attempts = models.PositiveIntegerField()
@@ -134,4 +149,7 @@ class DeadLetter(models.Model):
                 name="dead_letter_unresolved",
             ),
             models.Index(fields=["resolved_at"], name="dead_letter_resolved_at"),
+            models.Index(
+                fields=["consumer", "key", "position"], condition=models.Q(blocks=True), name="dead_letter_blocks"
+            ),
         ]

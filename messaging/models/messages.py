@@ -53,3 +53,16 @@ class OutboxEntry(models.Model):
     run = models.PositiveIntegerField(default=1)
     resolves = models.UUIDField(null=True)
     """The dead letter that is resolved in the transaction in which this delivery is handled."""
+
+    class Meta:
+        indexes = [
+            # A consumer that runs in order asks whether an earlier message of the key is still here.
+            models.Index(fields=["key", "position"], condition=models.Q(position__isnull=False), name="outbox_lane"),
+        ]
+
+
+class KeyCounter(models.Model):
+    """The last position taken under a key. Its row stays locked until the producer commits."""
+
+    key = models.CharField(primary_key=True, max_length=200)
+    last = models.BigIntegerField()
