@@ -18,6 +18,11 @@ def now() -> datetime:
     return _source()
 
 
+def is_virtual() -> bool:
+    """Say whether a clock is installed: SQL that asks the database's clock must then be told the time instead."""
+    return _source is not _system
+
+
 def install(source: Callable[[], datetime] | None) -> None:
     """Replace the clock of this process; None restores the system's."""
     global _source

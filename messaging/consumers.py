@@ -82,10 +82,15 @@ def consumer(
             raise ConfigurationError(
                 f"Two consumers are named {declared.name}: {earlier.path} and {declared.path}. Give one a name=."
             )
-        _consumers[declared.name] = declared
+        declare(declared)
         return handler
 
     return register
+
+
+def declare(declared: Consumer) -> None:
+    """Put a consumer into the registry; one of its name makes place."""
+    _consumers[declared.name] = declared
 
 
 def all_consumers() -> list[Consumer]:

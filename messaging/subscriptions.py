@@ -20,7 +20,7 @@ def synchronise(*, is_deploy: bool = False) -> int:
     """
     consumers = all_consumers()
     with transaction.atomic():
-        if _has_news(consumers):
+        if has_news(consumers):
             # A relay that reads the subscriptions waits here, so whatever it relays later was published after
             # the starting position that is read next: no message falls between the two.
             store().lock_subscriptions()
@@ -30,7 +30,8 @@ def synchronise(*, is_deploy: bool = False) -> int:
     return len(consumers)
 
 
-def _has_news(consumers: list[Consumer]) -> bool:
+def has_news(consumers: list[Consumer]) -> bool:
+    """Say whether one of these consumers wants something that no subscription says yet."""
     present = set(Subscription.objects.values_list("type", "consumer"))
     return any((type_, declared.name) not in present for declared in consumers for type_ in declared.accepts)
 

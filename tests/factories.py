@@ -111,6 +111,9 @@ class Station:
         assert declared is not None
         return declared
 
+    def find(self, name: str) -> Consumer | None:
+        return find_consumer(name)
+
     def forget(self, name: str) -> None:
         forget_consumer(name)
         loop._sizers.pop(name, None)

@@ -12,8 +12,10 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 
+from messaging import clock
 from messaging.database import postgresql_sql as sql
 from messaging.database.statements import AttemptRow, Claimed, Delta, Relayed, Store
+from messaging.database.virtual import VirtualCursor
 from messaging.envelope import Envelope
 
 HINT_CHANNEL = "signalbox_relay"
@@ -110,7 +112,8 @@ def session_name(worker: UUID) -> str:
 @contextmanager
 def _cursor() -> Iterator[psycopg.Cursor[Any]]:
     connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    kind = VirtualCursor if clock.is_virtual() else psycopg.Cursor
+    with connection.wrap_database_errors, kind(connection.connection) as cursor:
         yield cursor
 
 

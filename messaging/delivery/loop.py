@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import connection
@@ -27,6 +29,17 @@ ALONE_EVERY = 8
 stopping = threading.Event()
 """Set when the process is asked to end: the chunk under way finishes, nothing new is claimed."""
 _sizers: dict[str, Sizer] = {}
+
+
+@contextmanager
+def fresh_sizes() -> Iterator[None]:
+    """Forget for a while what was measured of each consumer: one test's chunks must not depend on another's."""
+    global _sizers
+    kept, _sizers = _sizers, {}
+    try:
+        yield
+    finally:
+        _sizers = kept
 
 
 def deliver_waiting(name: str) -> bool:

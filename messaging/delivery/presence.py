@@ -7,10 +7,11 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import connection
-from django.db.models.functions import Now
 from django.db.utils import DatabaseError, InterfaceError
 
 from messaging.database import store
@@ -105,19 +106,26 @@ def sign_off() -> None:
             del _mine[role]
 
 
+@contextmanager
+def stand_in() -> Iterator[None]:
+    """Be another worker for a while, without a heartbeat thread, and leave no trace in this process."""
+    global _mine, heartbeat_is_on
+    kept = _mine, heartbeat_is_on
+    _mine, heartbeat_is_on = {}, False
+    try:
+        yield
+    finally:
+        for mine in _mine.values():
+            mine.stop()
+        _mine, heartbeat_is_on = kept
+
+
 def name_session(worker: UUID) -> None:
     """Name this thread's database session after the worker, once for each connection."""
     connection.ensure_connection()
     if getattr(_named_sessions, "connection", None) is not connection.connection:
         store().name_session(worker)
         _named_sessions.connection = connection.connection
-
-
-def alive_since() -> object:
-    """Return the moment (a database expression) after which a heartbeat counts as alive."""
-    from datetime import timedelta
-
-    return Now() - timedelta(seconds=options().stale_after_seconds)
 
 
 def pause(seconds: float) -> None:

@@ -11,11 +11,15 @@ import pytest
 from django.test import Client
 
 from examples.ecommerce import sample
+from examples.ecommerce.billing.card_provider import UnknownCurrency
+from examples.ecommerce.billing.consumers import charge_card
 from examples.ecommerce.billing.models import Charge
+from examples.ecommerce.events import OrderCancelled, OrderConfirmed, StockReserved
 from examples.ecommerce.inventory.models import Reservation, StockItem
 from examples.ecommerce.inventory.stock import FULL_SHELF
 from examples.ecommerce.load import DirectClient, Load
 from examples.ecommerce.notification import consumers as notification
+from examples.ecommerce.notification.consumers import send_email
 from examples.ecommerce.notification.models import Notification
 from examples.ecommerce.orders.models import Order
 from examples.ecommerce.traffic import FAILURES, OrderMaker
@@ -24,7 +28,7 @@ from messaging.models import Message
 from messaging.operations import command_line, replay_dead_letters, resubmit_dead_letter
 from messaging.queries.dead_letters import get_dead_letter
 from messaging.subscriptions import synchronise
-from messaging.testing import run_until_idle
+from messaging.testing import Harness
 from messaging.verification import verify
 from tests.shop import dead_letters, draft, let_retries_come_due, post, state_of
 
@@ -37,13 +41,13 @@ def _consumers() -> None:
     synchronise()
 
 
-def resubmit(order_id: uuid.UUID, **changes: Any) -> None:
+def resubmit(harness: Harness, order_id: uuid.UUID, **changes: Any) -> None:
     [dead] = dead_letters(order_id)
     detail = get_dead_letter(dead.id)
     assert detail is not None
     body = json.dumps({**json.loads(detail.body), **changes})
     resubmit_dead_letter(id=dead.id, body=body, actor=ANA, reason="repaired")
-    let_retries_come_due()
+    harness.finish()
 
 
 class TestPlaceOrder:
@@ -95,17 +99,17 @@ class TestPlaceOrder:
 
 
 class TestOrderFlow:
-    def test_confirms_an_order_that_is_reserved_and_paid(self) -> None:
+    def test_confirms_an_order_that_is_reserved_and_paid(self, harness: Harness) -> None:
         order_id = post(draft())
-        let_retries_come_due()
+        harness.finish()
         assert state_of(order_id) == "confirmed"
         assert Charge.objects.get(order_id=order_id).state == "captured"
         assert Notification.objects.get(order_id=order_id).kind == "confirmed"
         assert verify().is_sound
 
-    def test_is_one_flow_with_its_causes(self) -> None:
+    def test_is_one_flow_with_its_causes(self, harness: Harness) -> None:
         post(draft())
-        let_retries_come_due()
+        harness.finish()
         messages = list(Message.objects.order_by("id"))
         assert [m.type.removeprefix("ecommerce.") for m in messages] == [
             "OrderPlaced", "StockReserved", "PaymentProcessed", "OrderConfirmed",
@@ -113,62 +117,78 @@ class TestOrderFlow:
         assert len({m.correlation_id for m in messages}) == 1
         assert [m.causation_id for m in messages[1:]] == [str(m.id) for m in messages[:-1]]
 
-    def test_gives_the_goods_back_when_the_card_is_declined(self) -> None:
+    def test_gives_the_goods_back_when_the_card_is_declined(self, harness: Harness) -> None:
         order_id = post(draft("declined"))
-        let_retries_come_due()
+        harness.finish()
         assert state_of(order_id) == "cancelled"
         assert Reservation.objects.get(order_id=order_id).released_at is not None
         assert not StockItem.objects.filter(received=FULL_SHELF).exclude(available=FULL_SHELF).exists()
         assert Notification.objects.get(order_id=order_id).kind == "cancelled"
         assert verify().is_sound
 
-    def test_cancels_an_order_that_is_sold_out_and_holds_nothing_for_it(self) -> None:
+    def test_cancels_an_order_that_is_sold_out_and_holds_nothing_for_it(self, harness: Harness) -> None:
         order_id = post(draft("sold_out"))
-        let_retries_come_due()
+        harness.finish()
         assert state_of(order_id) == "cancelled"
         assert not Reservation.objects.exists()
         assert not Charge.objects.exists()
         assert verify().is_sound
 
-    def test_charges_once_when_the_gateway_answers_late(self) -> None:
+    def test_charges_once_when_the_gateway_answers_late(self, harness: Harness) -> None:
         order_id = post(draft("slow_gateway"))
-        run_until_idle()
-        assert state_of(order_id) == "placed"
-        let_retries_come_due()
-        assert state_of(order_id) == "confirmed"
+        harness.run()
+        harness.retrying(StockReserved, by=charge_card, order_id=order_id)
+        harness.published(OrderConfirmed, times=0)
+        harness.advance("5s")
+        harness.published(OrderConfirmed, times=1, order_id=order_id)
         assert Charge.objects.count() == 1
 
-    def test_is_repaired_by_a_copy_with_a_known_currency(self) -> None:
+    def test_charges_once_when_the_process_dies_between_the_charge_and_its_note(self, harness: Harness) -> None:
+        harness.fail(charge_card, after=True)
+        order_id = post(draft())
+        harness.finish()
+        harness.consumed(StockReserved, by=charge_card, times=1)
+        assert Charge.objects.filter(order_id=order_id).count() == 1
+
+    def test_takes_the_bank_for_granted_where_only_the_mail_matters(self, harness: Harness) -> None:
+        mails = harness.replace(send_email)
+        post(draft("declined"))
+        harness.finish()
+        [cancelled] = mails.calls
+        assert isinstance(cancelled, OrderCancelled)
+        assert not Notification.objects.exists()
+
+    def test_is_repaired_by_a_copy_with_a_known_currency(self, harness: Harness) -> None:
         order_id = post(draft("unknown_currency"))
-        let_retries_come_due()
-        [dead] = dead_letters(order_id)
-        assert (dead.consumer, dead.reason, dead.attempts) == ("billing.charge_card", "permanent", 1)
+        harness.finish()
+        [letter] = harness.dead_lettered(StockReserved, by=charge_card, reason="permanent", error=UnknownCurrency)
+        assert letter.attempts == 1
         assert verify().is_sound
-        resubmit(order_id, currency="EUR")
+        resubmit(harness, order_id, currency="EUR")
         assert state_of(order_id) == "confirmed"
         assert not dead_letters(order_id)
         assert verify().is_sound
 
-    def test_is_repaired_by_a_copy_without_the_retired_article(self) -> None:
+    def test_is_repaired_by_a_copy_without_the_retired_article(self, harness: Harness) -> None:
         order_id = post(draft("retired_article"))
-        let_retries_come_due()
+        harness.finish()
         assert not Reservation.objects.exists()
-        resubmit(order_id, items=[{"sku": "MUG-BLUE", "quantity": 1, "unit_price": "11.50"}])
+        resubmit(harness, order_id, items=[{"sku": "MUG-BLUE", "quantity": 1, "unit_price": "11.50"}])
         assert state_of(order_id) == "confirmed"
         assert verify().is_sound
 
-    def test_is_repaired_by_a_deploy_and_a_replay(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_repaired_by_a_deploy_and_a_replay(self, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
         order_id = post(draft("untranslated"))
-        let_retries_come_due()
+        harness.finish()
         [dead] = dead_letters(order_id)
         assert (dead.error_type.split(".")[-1], dead.reason) == ("KeyError", "exhausted")
         monkeypatch.setitem(notification.SUBJECTS, "it", {"confirmed": "Il tuo ordine è confermato", "cancelled": "-"})
         replay_dead_letters(ids=[dead.id], actor=ANA, reason="Italian is written")
-        let_retries_come_due()
+        harness.finish()
         assert Notification.objects.get(order_id=order_id).subject == "Il tuo ordine è confermato"
         assert verify().is_sound
 
-    def test_reads_version_1_as_euros_and_keeps_an_order_from_outside(self) -> None:
+    def test_reads_version_1_as_euros_and_keeps_an_order_from_outside(self, harness: Harness) -> None:
         old = draft()
         old |= {"total": "12.50"}
         del old["currency"]
@@ -177,15 +197,15 @@ class TestOrderFlow:
             json.dumps(line).encode(), content_type="application/json", source="archive", headers={}, strict=True
         )
         assert received.outcome == "accepted"
-        let_retries_come_due()
+        harness.finish()
         order = Order.objects.get(id=old["order_id"])
         assert (order.state, order.currency, order.source) == ("confirmed", "EUR", "outside")
 
-    def test_never_promises_more_than_there_is(self) -> None:
+    def test_never_promises_more_than_there_is(self, harness: Harness) -> None:
         StockItem.objects.filter(sku="MUG-BLUE").update(received=5, available=5)
         items = [{"sku": "MUG-BLUE", "quantity": 2, "unit_price": "1.00"}]
         orders = [post(draft(number=n, items=items)) for n in range(4)]
-        let_retries_come_due()
+        harness.finish()
         assert sorted(state_of(order) for order in orders) == ["cancelled", "cancelled", "confirmed", "confirmed"]
         assert StockItem.objects.get(sku="MUG-BLUE").available == 1
         assert verify().is_sound

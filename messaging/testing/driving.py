@@ -1,0 +1,75 @@
+"""Drive the real relay and the real workers by hand, in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from messaging.consumers import all_consumers
+from messaging.database import store
+from messaging.delivery.loop import deliver_once
+from messaging.models import ConsumerState, Delivery
+from messaging.settings import options
+
+ROUNDS = 10_000
+Names = Collection[str] | None
+"""Consumers to deliver to; None means all."""
+DueTime = Callable[[datetime, Names], datetime | None]
+
+
+def run_until_idle(consumers: Names = None) -> int:
+    """Relay and deliver all that is due now; return how many deliveries were claimed.
+
+    Raises:
+        AssertionError: the bus does not come to rest.
+    """
+    total = 0
+    for _ in range(ROUNDS):
+        relayed = relay_once()
+        wanted = [c for c in all_consumers() if consumers is None or c.name in consumers]
+        delivered = sum(_with_callbacks(deliver_once, each) for each in wanted)
+        total += delivered
+        if not relayed and not delivered:
+            return total
+    raise AssertionError(f"The bus did not come to rest within {ROUNDS} rounds: a handler keeps publishing.")
+
+
+def relay_once() -> int:
+    """Do what a relay does in one turn; return how many rows moved."""
+    return store().relay(options().relay_batch).taken
+
+
+def _with_callbacks(act: Callable[..., int], *arguments: object) -> int:
+    """Run what a handler asked for on commit, also inside a test's transaction, which never commits."""
+    if not connection.in_atomic_block:
+        return act(*arguments)
+    registered = len(connection.run_on_commit)
+    result = act(*arguments)
+    waiting, connection.run_on_commit = connection.run_on_commit[registered:], connection.run_on_commit[:registered]
+    for one in waiting:
+        with transaction.atomic():
+            one[1]()
+    return result
+
+
+def next_due(now: datetime, consumers: Names = None) -> datetime | None:
+    """Return the earliest moment after ``now`` at which something is due, or None when nothing waits for a time."""
+    return min((moment for source in DUE_TIMES if (moment := source(now, consumers))), default=None)
+
+
+def _delivery_due(now: datetime, consumers: Names) -> datetime | None:
+    waiting = Delivery.objects.filter(claim_token=None, available_at__gt=now)
+    if consumers is not None:
+        waiting = waiting.filter(consumer__in=consumers)
+    return waiting.order_by("available_at").values_list("available_at", flat=True).first()
+
+
+def _pause_over(now: datetime, consumers: Names) -> datetime | None:
+    paused = ConsumerState.objects.filter(paused_until__gt=now)
+    return paused.order_by("paused_until").values_list("paused_until", flat=True).first()
+
+
+DUE_TIMES: list[DueTime] = [_delivery_due, _pause_over]
+"""What may be waiting for a time. Whatever else waits for one adds its own question here."""
