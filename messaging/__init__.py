@@ -16,9 +16,10 @@ from messaging.errors import (
 )
 from messaging.policy import Retry
 from messaging.publishing import publish, publish_many
+from messaging.scheduling.due import cancel_scheduled
 
 __all__ = [
     "Command", "ConfigurationError", "Context", "ContractError", "Event", "MessagingError", "OperationRefused",
-    "PermanentError", "Retry", "RetryLater", "Sensitive", "TransactionRequired", "consumer", "publish", "publish_many",
-    "upcast", "use_correlation",
+    "PermanentError", "Retry", "RetryLater", "Sensitive", "TransactionRequired", "cancel_scheduled", "consumer",
+    "publish", "publish_many", "upcast", "use_correlation",
 ]  # fmt: skip

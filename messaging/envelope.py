@@ -32,3 +32,5 @@ class Envelope:
     consumer: str | None = None
     run: int = 1
     resolves: UUID | None = None
+    due_at: datetime | None = None
+    """When the relay may have it; None for at once."""

@@ -14,6 +14,7 @@ from messaging.database.connections import retention
 from messaging.database.partitions import HISTORY
 from messaging.ids import id_at
 from messaging.models import (
+    CancelledMessage,
     ConsumerState,
     DeadLetter,
     Delivery,
@@ -22,6 +23,8 @@ from messaging.models import (
     ReceivedMessage,
     RequestRecord,
     Rollup,
+    ScheduledMessage,
+    ScheduleFiring,
 )
 from messaging.settings import options
 
@@ -55,6 +58,8 @@ def prune() -> dict[str, int]:
     for model, condition in (
         (ReceivedMessage, {"received_at__lt": now - timedelta(days=options().dedup_days)}),
         (RequestRecord, {"created_at__lt": now - timedelta(days=REQUEST_DAYS)}),
+        (CancelledMessage, {"message_id__lt": lowest}),
+        (ScheduleFiring, {"fired_at__lt": keep_from}),
         (Rollup, {"minute__lt": now - timedelta(days=ROLLUP_DAYS)}),
         (DeadLetter, {"state__in": ["resolved", "discarded"], "resolved_at__lt": keep_from}),
         (QuarantinedMessage, {"state__in": ["accepted", "discarded"], "resolved_at__lt": keep_from}),
@@ -68,7 +73,7 @@ def _oldest_needed(keep_from: datetime) -> UUID:
     lowest = id_at(keep_from)
     unresolved = DeadLetter.objects.exclude(state__in=["resolved", "discarded"])
     # By the message's id, not by the time of the row: a message gets its id before its row is written.
-    for work in (OutboxEntry.objects.all(), Delivery.objects.all(), unresolved):
+    for work in (ScheduledMessage.objects.all(), OutboxEntry.objects.all(), Delivery.objects.all(), unresolved):
         needed = work.order_by("message_id").values_list("message_id", flat=True).first()
         if needed is not None:
             lowest = min(lowest, needed)

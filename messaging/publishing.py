@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +14,15 @@ from opentelemetry.trace import SpanKind
 from messaging import clock, tracing
 from messaging.context import current_correlation, current_scope, transaction_depth
 from messaging.contracts.model import MessageModel
-from messaging.database import store
+from messaging.database import put
 from messaging.envelope import Envelope
 from messaging.errors import ContractError, TransactionRequired
 from messaging.ids import new_id
+from messaging.scheduling.due import due_time
 from messaging.settings import options
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # with an even number of backslashes before it, else it is text
+Delay = str | float | timedelta
 TENANT_LIMIT = 100
 TEXT_LIMIT = 200
 """Longest key, correlation id and source, in characters."""
@@ -35,11 +37,14 @@ def publish(
     source: str | None = None,
     tenant: str = "",
     occurred_at: datetime | None = None,
+    delay: Delay | None = None,
+    at: datetime | None = None,
 ) -> UUID:
     """Publish an event in the caller's transaction and return its id.
 
     ``key`` names what the event is about ("order 42"). Inside a handler the correlation and cause are taken
     from the message being handled, and the follow-up is stored when the handler's transaction commits.
+    ``delay`` ("10m", seconds, a timedelta) or ``at`` makes it wait; ``cancel_scheduled`` takes it back until then.
 
     Raises:
         TransactionRequired: no transaction is open.
@@ -47,7 +52,7 @@ def publish(
     """
     return publish_many(
         [message], key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
-        occurred_at=occurred_at,
+        occurred_at=occurred_at, delay=delay, at=at,
     )[0]  # fmt: skip
 
 
@@ -60,13 +65,16 @@ def publish_many(
     source: str | None = None,
     tenant: str = "",
     occurred_at: datetime | None = None,
+    delay: Delay | None = None,
+    at: datetime | None = None,
 ) -> list[UUID]:
     """Publish several events with one statement; see ``publish``."""
+    due_at = due_time(delay=delay, at=at)
     with tracing.span("publish", kind=SpanKind.PRODUCER, messaging__system="signalbox") as current:
         envelopes = [
             wrap(
                 message, key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
-                occurred_at=occurred_at,
+                occurred_at=occurred_at, due_at=due_at,
             )
             for message in messages
         ]  # fmt: skip
@@ -74,6 +82,25 @@ def publish_many(
             tracing.name_after(current, "publish", envelopes)
         store_envelopes(envelopes)
     return [envelope.id for envelope in envelopes]
+
+
+def publish_to(
+    consumer: str,
+    message: MessageModel,
+    *,
+    key: object | None = None,
+    correlation_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    delay: Delay | None = None,
+    at: datetime | None = None,
+) -> UUID:
+    """Publish to one consumer only, whoever else subscribes (a saga's timeout, a reply); see ``publish``."""
+    envelope = wrap(
+        message, key=key, correlation_id=correlation_id, headers=headers, consumer=consumer,
+        due_at=due_time(delay=delay, at=at),
+    )  # fmt: skip
+    store_envelopes([envelope])
+    return envelope.id
 
 
 def store_envelopes(envelopes: list[Envelope]) -> None:
@@ -86,7 +113,7 @@ def store_envelopes(envelopes: list[Envelope]) -> None:
     elif not transaction.get_connection().in_atomic_block:
         raise TransactionRequired
     elif envelopes:
-        store().publish(envelopes)
+        put(envelopes)
 
 
 def wrap(
@@ -100,7 +127,7 @@ def wrap(
     occurred_at: datetime | None = None,
     **routing: Any,
 ) -> Envelope:
-    """Put a message into its envelope. ``routing`` is for directed copies: consumer, run, resolves."""
+    """Put a message into its envelope. ``routing`` is where and when it goes: consumer, run, resolves, due_at."""
     if not isinstance(message, MessageModel):
         raise ContractError(f"publish() takes an Event or a Command, not {type(message).__name__}.")
     identifier = new_id()

@@ -59,6 +59,7 @@ class Relay:
     def __init__(self) -> None:
         self._presence = Presence("relay")
         self._look_at = 0.0
+        self._due_at = 0.0
         self._rescue_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -101,9 +102,11 @@ class Relay:
 
     def step(self) -> int:
         """Relay one batch, look for forgotten work when it is time to, wake whom that concerns; return rows taken."""
+        now = time.monotonic()
+        if now >= self._due_at and store().move_due(options().relay_batch) < options().relay_batch:
+            self._due_at = now + options().poll_seconds
         relayed = self._fan_out()
         work = dict(relayed.deliveries)
-        now = time.monotonic()
         if now >= self._rescue_at:
             self._rescue_at = now + RESCUE_EVERY
             rescue.rescue()

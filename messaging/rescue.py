@@ -106,5 +106,5 @@ def _as_claimed(row: Delivery) -> Claimed:
         resolves=row.resolves, type=message.type if message else "", version=message.version if message else 0,
         body=b"", headers={}, key=row.key, correlation_id=message.correlation_id if message else "",
         causation_id=None, traceparent="", source="", tenant="",
-        published_at=message.published_at if message else now, locked_at=now,
+        published_at=message.published_at if message else now, created_at=row.created_at, locked_at=now,
     )  # fmt: skip

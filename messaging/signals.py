@@ -5,4 +5,5 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 changed = Signal()
-"""Sent with ``topics``, a frozenset of "messages", "dead_letters", "consumers", "quarantine", "audit"."""
+"""Sent with ``topics``, a frozenset of "messages", "dead_letters", "consumers", "scheduled",
+"quarantine", "audit"."""

@@ -42,6 +42,8 @@ class Outcomes:
     discarded: int = 0
     resubmitted: int = 0
     """An edited copy took its place."""
+    cancelled: int = 0
+    """Taken back before its time."""
     waiting: int = 0
     lost: int = 0
     duplicated: int = 0

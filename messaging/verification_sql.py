@@ -7,6 +7,12 @@ SELECT message_id, consumer FROM messaging_delivery
 UNION
 SELECT message_id, consumer FROM messaging_outboxentry WHERE consumer IS NOT NULL
 UNION
+SELECT message_id, consumer FROM messaging_scheduledmessage WHERE consumer IS NOT NULL
+UNION
+SELECT w.message_id, s.consumer FROM messaging_scheduledmessage w
+JOIN messaging_subscription s ON s.type = w.type
+WHERE w.consumer IS NULL
+UNION
 SELECT o.message_id, s.consumer FROM messaging_outboxentry o
 JOIN messaging_subscription s ON s.type = o.type AND s.starts_at <= o.created_at
 WHERE o.consumer IS NULL"""
@@ -45,8 +51,10 @@ _PAIR = """
 SELECT m.id AS message_id, s.consumer AS consumer, m.correlation_id AS correlation_id
 FROM messaging_message m
 JOIN messaging_subscription s ON s.type = m.type AND s.starts_at <= m.published_at
-WHERE m.id >= %(since)s
+WHERE m.id >= %(since)s AND m.consumer IS NULL
     AND m.id NOT IN (SELECT copy_id FROM messaging_deadletter WHERE copy_id IS NOT NULL)
+UNION
+SELECT m.id, m.consumer, m.correlation_id FROM messaging_message m WHERE m.id >= %(since)s AND m.consumer IS NOT NULL
 UNION
 SELECT m.id, f.consumer, m.correlation_id
 FROM (
@@ -69,12 +77,14 @@ SELECT p.message_id, p.consumer, p.correlation_id, coalesce(a.duplicated, 0) AS 
         WHEN a.dropped > 0 THEN 'dropped'
         WHEN d.discarded > 0 THEN 'discarded'
         WHEN d.resolved > 0 THEN 'resubmitted'
+        WHEN c.message_id IS NOT NULL THEN 'cancelled'
         ELSE 'lost'
     END AS outcome
 FROM verification_pair p
 LEFT JOIN verification_waiting w ON w.message_id = p.message_id AND w.consumer = p.consumer
 LEFT JOIN verification_attempted a ON a.message_id = p.message_id AND a.consumer = p.consumer
-LEFT JOIN verification_dead d ON d.message_id = p.message_id AND d.consumer = p.consumer"""
+LEFT JOIN verification_dead d ON d.message_id = p.message_id AND d.consumer = p.consumer
+LEFT JOIN messaging_cancelledmessage c ON c.message_id = p.message_id"""
 
 _ROOT = """
 SELECT correlation_id, min(type) AS type FROM messaging_message

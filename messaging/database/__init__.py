@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from django.db import connection
 
 from messaging import failpoints
 from messaging.database.statements import Store
+from messaging.envelope import Envelope
 
-FAILPOINTS = frozenset({"publish", "direct", "relay", "claim", "lock", "settle", "release", "claimable"})
+FAILPOINTS = frozenset({
+    "publish", "schedule", "move_due", "take_back", "direct", "relay", "claim", "lock", "settle", "release",
+    "claimable",
+})  # fmt: skip
 
 
 def store() -> Store:
@@ -30,6 +35,14 @@ def _store(vendor: str) -> Store:
     from messaging.errors import ConfigurationError
 
     raise ConfigurationError(f"The bus runs on PostgreSQL and SQLite, not on {vendor}.")
+
+
+def put(envelopes: Sequence[Envelope]) -> None:
+    """Store messages: those with a due time wait for it, the others go to the outbox. Needs a transaction."""
+    if now := [envelope for envelope in envelopes if envelope.due_at is None]:
+        store().publish(now)
+    if later := [envelope for envelope in envelopes if envelope.due_at is not None]:
+        store().schedule(later)
 
 
 def prepare_connections() -> None:

@@ -32,13 +32,26 @@ class PostgresStore(Store):
                 one = envelopes[0]
                 cursor.execute(sql.PUBLISH_ONE, (*_message(one), *_routing(one)))
             else:
-                columns = zip(*((*_message(one), *_routing(one)) for one in envelopes), strict=True)
-                cursor.execute(sql.PUBLISH_MANY, [list(column) for column in columns])
+                cursor.execute(sql.PUBLISH_MANY, _given(envelopes))
+
+    def schedule(self, envelopes: Sequence[Envelope]) -> None:
+        with _cursor() as cursor:
+            cursor.execute(sql.SCHEDULE, _given(envelopes))
+
+    def move_due(self, limit: int) -> int:
+        with _cursor() as cursor:
+            cursor.execute(sql.MOVE_DUE, (limit,))
+            return max(cursor.rowcount, 0)
+
+    def take_back(self, message_id: UUID, *, by: str, reason: str) -> bool:
+        with _cursor() as cursor:
+            cursor.execute(sql.TAKE_BACK, (message_id, by, reason))
+            return cursor.rowcount == 1
 
     def direct(self, envelope: Envelope) -> None:
         with _cursor() as cursor:
             subject = (envelope.id, envelope.type, envelope.key, envelope.position)
-            cursor.execute(sql.DIRECT, (*subject, *_routing(envelope)))
+            cursor.execute(sql.DIRECT, (*subject, envelope.consumer, *_routing(envelope)))
 
     def relay(self, limit: int) -> Relayed:
         with _cursor() as cursor:
@@ -121,12 +134,17 @@ def _message(envelope: Envelope) -> tuple[Any, ...]:
     return (
         envelope.id, envelope.type, envelope.version, envelope.kind, envelope.source, envelope.tenant,
         envelope.content_type, envelope.body, json.dumps(envelope.headers), envelope.key, envelope.position,
-        envelope.correlation_id, envelope.causation_id, envelope.traceparent, envelope.occurred_at,
+        envelope.correlation_id, envelope.causation_id, envelope.traceparent, envelope.occurred_at, envelope.consumer,
     )  # fmt: skip
 
 
 def _routing(envelope: Envelope) -> tuple[Any, ...]:
-    return envelope.consumer, envelope.run, envelope.resolves
+    return envelope.run, envelope.resolves
+
+
+def _given(envelopes: Sequence[Envelope]) -> list[list[Any]]:
+    columns = zip(*((*_message(one), *_routing(one), one.due_at) for one in envelopes), strict=True)
+    return [list(column) for column in columns]
 
 
 def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
@@ -155,5 +173,6 @@ def _claimed(row: tuple[Any, ...]) -> Claimed:
         type=row[6] or "", version=row[7] or 0, body=bytes(row[8] or b""),
         headers=json.loads(headers) if isinstance(headers, str) else headers or {},
         key=row[10], correlation_id=row[11] or "", causation_id=row[12], traceparent=row[13] or "",
-        source=row[14] or "", tenant=row[15] or "", published_at=row[16] or row[17], locked_at=row[17],
+        source=row[14] or "", tenant=row[15] or "", published_at=row[16] or row[18], created_at=row[17],
+        locked_at=row[18],
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _MESSAGE = (
     "id, type, version, kind, source, tenant, content_type, body, headers, key, position, correlation_id,"
-    " causation_id, traceparent, occurred_at"
+    " causation_id, traceparent, occurred_at, consumer"
 )
 _OUTBOX = "message_id, type, key, position, created_at, consumer, run, resolves"
 _HINT = (
@@ -14,28 +14,53 @@ _HINT = (
 PUBLISH_ONE = f"""
 WITH message AS (
     INSERT INTO messaging_message ({_MESSAGE}, published_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, clock_timestamp())
-    RETURNING id, type, key, position, published_at
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+    RETURNING id, type, key, position, published_at, consumer
 )
 INSERT INTO messaging_outboxentry ({_OUTBOX})
-SELECT id, type, key, position, published_at, %s::text, %s::int, %s::uuid FROM message
+SELECT id, type, key, position, published_at, consumer, %s::int, %s::uuid FROM message
 {_HINT}"""
 
-PUBLISH_MANY = f"""
+_STORE_MANY = f"""
 WITH given AS (
     SELECT * FROM unnest(
         %s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[],
         %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::int[],
-        %s::uuid[]
-    ) AS g ({_MESSAGE}, consumer, run, resolves)
+        %s::uuid[], %s::timestamptz[]
+    ) AS g ({_MESSAGE}, run, resolves, due_at)
 ), message AS (
     INSERT INTO messaging_message ({_MESSAGE}, published_at)
     SELECT id, type, version, kind, source, tenant, content_type, body, headers::jsonb, key, position, correlation_id,
-        causation_id, traceparent, occurred_at, clock_timestamp() FROM given
-)
+        causation_id, traceparent, occurred_at, consumer, clock_timestamp() FROM given
+)"""
+
+PUBLISH_MANY = f"""{_STORE_MANY}
 INSERT INTO messaging_outboxentry ({_OUTBOX})
 SELECT id, type, key, position, clock_timestamp(), consumer, run, resolves FROM given
 {_HINT}"""
+
+_SCHEDULED = "message_id, type, key, due_at, created_at, consumer, run, resolves"
+
+SCHEDULE = f"""{_STORE_MANY}
+INSERT INTO messaging_scheduledmessage ({_SCHEDULED})
+SELECT id, type, key, due_at, clock_timestamp(), consumer, run, resolves FROM given"""
+
+MOVE_DUE = f"""
+WITH due AS (
+    DELETE FROM messaging_scheduledmessage
+    WHERE message_id = ANY (ARRAY(
+        SELECT message_id FROM messaging_scheduledmessage WHERE due_at <= clock_timestamp()
+        ORDER BY due_at, message_id LIMIT %s FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING {_SCHEDULED}
+)
+INSERT INTO messaging_outboxentry ({_OUTBOX})
+SELECT message_id, type, key, NULL, clock_timestamp(), consumer, run, resolves FROM due ORDER BY due_at, message_id"""
+
+TAKE_BACK = """
+WITH gone AS (DELETE FROM messaging_scheduledmessage WHERE message_id = %s RETURNING message_id, due_at)
+INSERT INTO messaging_cancelledmessage (message_id, due_at, cancelled_at, cancelled_by, reason)
+SELECT message_id, due_at, clock_timestamp(), %s, %s FROM gone"""
 
 DIRECT = f"""
 INSERT INTO messaging_outboxentry ({_OUTBOX})
@@ -91,7 +116,8 @@ CLAIM_ALONE = _CLAIM.format(alone="is_alone")
 # A chunk that meets another one's rows gives up soon and halves, instead of waiting for the deadlock detector.
 _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
-    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, clock_timestamp()
+    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at,
+    clock_timestamp()
 FROM (SELECT set_config('lock_timeout', '{timeout}', true)) AS patience,
     messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %s {only}

@@ -32,6 +32,31 @@ class SqliteStore(Store):
             cursor.executemany(sql.INSERT_OUTBOX, [_outbox(one, now) for one in envelopes])
         transaction.on_commit(hint.give, robust=True)
 
+    def schedule(self, envelopes: Sequence[Envelope]) -> None:
+        now = text_time(clock.now())
+        with connection.cursor() as cursor:
+            cursor.executemany(sql.INSERT_MESSAGE, [(*_message(one), now) for one in envelopes])
+            cursor.executemany(sql.INSERT_SCHEDULED, [_scheduled(one, now) for one in envelopes])
+
+    def move_due(self, limit: int) -> int:
+        now = text_time(clock.now())
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SELECT_DUE, [now, 1])
+            if cursor.fetchone() is None:
+                return 0  # looked without a write transaction, which would stop every other writer
+        with failpoints.atomic("move_due"), connection.cursor() as cursor:
+            cursor.execute(sql.SELECT_DUE, [now, limit])
+            due = [message_id for (message_id,) in cursor.fetchall()]
+            cursor.executemany(sql.MOVE_DUE, [(now, message_id) for message_id in due])
+            cursor.executemany("DELETE FROM messaging_scheduledmessage WHERE message_id = %s", [(id,) for id in due])
+        return len(due)
+
+    def take_back(self, message_id: UUID, *, by: str, reason: str) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.NOTE_CANCELLED, [text_time(clock.now()), by, reason, message_id.hex])
+            cursor.execute("DELETE FROM messaging_scheduledmessage WHERE message_id = %s", [message_id.hex])
+            return _rows(cursor) == 1
+
     def direct(self, envelope: Envelope) -> None:
         with connection.cursor() as cursor:
             cursor.execute(sql.INSERT_OUTBOX, _outbox(envelope, text_time(clock.now())))
@@ -133,12 +158,18 @@ def _message(one: Envelope) -> tuple[Any, ...]:
     return (
         one.id.hex, one.type, one.version, one.kind, one.source, one.tenant, one.content_type, one.body,
         json.dumps(one.headers), one.key, one.position, one.correlation_id, one.causation_id, one.traceparent,
-        text_time(one.occurred_at),
+        text_time(one.occurred_at), one.consumer,
     )  # fmt: skip
 
 
 def _outbox(one: Envelope, now: str) -> tuple[Any, ...]:
     return one.id.hex, one.type, one.key, one.position, now, one.consumer, one.run, _hex(one.resolves)
+
+
+def _scheduled(one: Envelope, now: str) -> tuple[Any, ...]:
+    assert one.due_at is not None
+    due_at = text_time(one.due_at)
+    return one.id.hex, one.type, one.key, due_at, now, one.consumer, one.run, _hex(one.resolves)
 
 
 def _attempt(row: AttemptRow) -> tuple[Any, ...]:
@@ -167,5 +198,5 @@ def _claimed(row: tuple[Any, ...], now: datetime) -> Claimed:
         resolves=UUID(row[5]) if row[5] else None, type=row[6] or "", version=row[7] or 0, body=bytes(row[8] or b""),
         headers=json.loads(row[9]) if row[9] else {}, key=row[10], correlation_id=row[11] or "", causation_id=row[12],
         traceparent=row[13] or "", source=row[14] or "", tenant=row[15] or "", published_at=_time(row[16], now),
-        locked_at=now,
+        created_at=_time(row[17], now), locked_at=now,
     )  # fmt: skip

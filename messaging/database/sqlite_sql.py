@@ -4,12 +4,28 @@ from __future__ import annotations
 
 INSERT_MESSAGE = """
 INSERT INTO messaging_message (id, type, version, kind, source, tenant, content_type, body, headers, key, position,
-    correlation_id, causation_id, traceparent, occurred_at, published_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+    correlation_id, causation_id, traceparent, occurred_at, consumer, published_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 
 INSERT_OUTBOX = """
 INSERT INTO messaging_outboxentry (message_id, type, key, position, created_at, consumer, run, resolves)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"""
+
+INSERT_SCHEDULED = """
+INSERT INTO messaging_scheduledmessage (message_id, type, key, due_at, created_at, consumer, run, resolves)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"""
+
+SELECT_DUE = """
+SELECT message_id FROM messaging_scheduledmessage WHERE due_at <= %s ORDER BY due_at, message_id LIMIT %s"""
+
+MOVE_DUE = """
+INSERT INTO messaging_outboxentry (message_id, type, key, position, created_at, consumer, run, resolves)
+SELECT message_id, type, key, NULL, %s, consumer, run, resolves FROM messaging_scheduledmessage
+WHERE message_id = %s"""
+
+NOTE_CANCELLED = """
+INSERT INTO messaging_cancelledmessage (message_id, due_at, cancelled_at, cancelled_by, reason)
+SELECT message_id, due_at, %s, %s, %s FROM messaging_scheduledmessage WHERE message_id = %s"""
 
 LAST_OF_BATCH = """
 SELECT count(*), min(id), max(id) FROM (SELECT id FROM messaging_outboxentry ORDER BY id LIMIT %s)"""
@@ -43,7 +59,7 @@ WHERE rowid IN (
 
 LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
-    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at
+    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at
 FROM messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %(token)s AND (%(only)s IS NULL OR d.message_id = %(only)s)
 ORDER BY d.message_id"""

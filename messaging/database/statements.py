@@ -41,6 +41,8 @@ class Claimed:
     source: str
     tenant: str
     published_at: datetime
+    created_at: datetime
+    """When it entered the outbox for this run: where its critical time begins."""
     locked_at: datetime
     """The database's clock when the row was locked."""
 
@@ -84,6 +86,21 @@ class Store(ABC):
     @abstractmethod
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Store messages with their outbox rows, and hint an idle relay. Needs a transaction."""
+
+    @abstractmethod
+    def schedule(self, envelopes: Sequence[Envelope]) -> None:
+        """Store messages that wait for their ``due_at``. Needs a transaction."""
+
+    @abstractmethod
+    def move_due(self, limit: int) -> int:
+        """Move up to ``limit`` scheduled messages whose time has come to the outbox; return how many."""
+
+    @abstractmethod
+    def take_back(self, message_id: UUID, *, by: str, reason: str) -> bool:
+        """Delete a scheduled message's row and note that it was cancelled; False without one. Needs a transaction.
+
+        The deletion decides: the relay, which deletes the row to fire the message, got there first or never will.
+        """
 
     @abstractmethod
     def direct(self, envelope: Envelope) -> None:

@@ -18,7 +18,7 @@ from django.db.utils import DatabaseError
 
 from messaging import failpoints, tracing
 from messaging.consumers import Consumer
-from messaging.database import store
+from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again, waited_too_long
 from messaging.database.statements import Claimed
 from messaging.delivery import settling
@@ -221,7 +221,7 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
         if execution.error is not None:
             settling.record_dropped(execution)
         elif execution.published:
-            store().publish(execution.published)
+            put(execution.published)
 
 
 def _fail(consumer: Consumer, token: UUID, execution: Execution) -> None:

@@ -38,9 +38,12 @@ class Execution:
 
     @property
     def critical_us(self) -> int:
-        """Commit to handled, on the database's clock, in microseconds."""
+        """From the outbox row to handled, on the database's clock, in microseconds.
+
+        Not from the publication: a scheduled message or a replay is not late.
+        """
         ended = self.row.locked_at + timedelta(microseconds=self.duration_us)
-        return max(0, int((ended - self.row.published_at).total_seconds() * 1_000_000))
+        return max(0, int((ended - self.row.created_at).total_seconds() * 1_000_000))
 
 
 def execute(consumer: Consumer, row: Claimed) -> Execution:

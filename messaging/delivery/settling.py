@@ -8,7 +8,7 @@ from uuid import UUID
 
 from messaging import failpoints, policy
 from messaging.consumers import Consumer
-from messaging.database import store
+from messaging.database import put, store
 from messaging.database.statements import AttemptRow, Claimed
 from messaging.delivery.execution import Execution
 from messaging.delivery.presence import presence
@@ -29,7 +29,7 @@ def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = 
     """
     follow_ups = [envelope for execution in executions for envelope in execution.published or ()]
     if follow_ups and outcome == Outcome.HANDLED:
-        store().publish(follow_ups)
+        put(follow_ups)
     rows = [_attempt(execution, outcome) for execution in executions]
     deltas = deltas_of((row.consumer, outcome, row.duration_us, row.critical_us) for row in rows)
     if store().settle(token=token, rows=rows, deltas=deltas) != len(rows):

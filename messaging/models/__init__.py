@@ -1,6 +1,7 @@
 """The tables. Hot ones hold work and stay small; history is appended and never updated.
 
-Hot: OutboxEntry, KeyCounter, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription, QuarantinedMessage.
+Hot: OutboxEntry, ScheduledMessage, KeyCounter, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription,
+Schedule, QuarantinedMessage.
 History (partitioned by UUIDv7 on PostgreSQL, no foreign key points into it): Message, Attempt, AuditRecord.
 The bus writes through ``messaging.database``; these classes serve migrations, queries and the admin.
 """
@@ -12,9 +13,10 @@ from messaging.models.deliveries import Attempt, DeadLetter, Delivery
 from messaging.models.ingress import QuarantinedMessage, ReceivedMessage, RequestRecord
 from messaging.models.messages import KeyCounter, Message, OutboxEntry
 from messaging.models.records import AuditRecord, Rollup, RollupDelta, Total
+from messaging.models.scheduling import CancelledMessage, Housekeeping, Schedule, ScheduledMessage, ScheduleFiring
 
 __all__ = [
-    "Attempt", "AuditRecord", "ConsumerState", "DeadLetter", "Delivery", "Gate", "KeyCounter", "Message", "OutboxEntry",
-    "QuarantinedMessage", "ReceivedMessage", "RequestRecord", "Rollup", "RollupDelta", "Subscription", "Total",
-    "Worker",
+    "Attempt", "AuditRecord", "CancelledMessage", "ConsumerState", "DeadLetter", "Delivery", "Gate", "Housekeeping",
+    "KeyCounter", "Message", "OutboxEntry", "QuarantinedMessage", "ReceivedMessage", "RequestRecord", "Rollup",
+    "RollupDelta", "Schedule", "ScheduleFiring", "ScheduledMessage", "Subscription", "Total", "Worker",
 ]  # fmt: skip

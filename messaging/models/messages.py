@@ -26,6 +26,8 @@ class Message(models.Model):
     traceparent = models.CharField(max_length=55)
     occurred_at = models.DateTimeField()
     published_at = models.DateTimeField()
+    consumer = models.CharField(max_length=200, null=True)
+    """Published to this consumer only (a reply, a timeout, an edited copy); null means to all subscribers."""
 
     class Meta:
         indexes = [

@@ -11,6 +11,7 @@ from messaging import clock
 from messaging.models import Attempt, DeadLetter, Delivery, Message, Subscription
 from messaging.queries.statuses import (
     UNRESOLVED,
+    Hold,
     Standing,
     Status,
     paused_consumers,
@@ -84,6 +85,8 @@ class MessageDetail:
     occurred_at: datetime
     published_at: datetime
     status: Status
+    hold: Hold | None
+    """When it is due and whether it was cancelled, for one that was published with a delay and has not fired."""
     body: bytes
     """As stored; the caller masks and decodes."""
     deliveries: tuple[DeliveryView, ...]
@@ -93,7 +96,7 @@ class MessageDetail:
 
 
 def get_message(id: UUID) -> MessageDetail | None:
-    """Return one message with its deliveries, attempts and flow, or None. Eight queries, whatever its history."""
+    """Return one message with its deliveries, attempts and flow, or None. Nine queries, whatever its history."""
     message = Message.objects.filter(id=id).first()
     if message is None:
         return None
@@ -119,6 +122,7 @@ def get_message(id: UUID) -> MessageDetail | None:
         occurred_at=message.occurred_at,
         published_at=message.published_at,
         status=statuses[message.id],
+        hold=hot[message.id].hold,
         body=bytes(message.body),
         deliveries=_deliveries(message, hot[message.id], paused=paused, now=now),
         related=_tree(flow, statuses, this=message.id),
@@ -138,9 +142,9 @@ def _deliveries(
     for attempt in Attempt.objects.filter(message_id=message.id).order_by("id"):
         attempts.setdefault(attempt.consumer, []).append(attempt)
     statuses = _finished(attempts)
-    if any(entry.consumer is None for entry in standing.outbox):
+    if awaiting := standing.for_subscribers:
         expected = Subscription.objects.filter(type=message.type).values_list("consumer", flat=True)
-        statuses |= dict.fromkeys(expected, "pending")
+        statuses |= dict.fromkeys(expected, awaiting)
     statuses |= standing.by_consumer(paused=paused, now=now)
     waiting = {row.consumer: row for row in sorted(standing.deliveries, key=lambda row: row.run)}
     dead = {row.consumer: row for row in standing.dead_letters if row.state in UNRESOLVED}

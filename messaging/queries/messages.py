@@ -131,15 +131,13 @@ def _rows(records: list[Message]) -> list[MessageRow]:
     ids = [record.id for record in records]
     hot = standings(ids)
     finished = _finished(ids)
-    expected = _subscribers(
-        {record.type for record in records if any(e.consumer is None for e in hot[record.id].outbox)}
-    )
+    expected = _subscribers({record.type for record in records if hot[record.id].for_subscribers})
     rows = []
     for record in records:
         standing = hot[record.id]
         dots: dict[str, Status] = dict(finished.get(record.id, {}))
-        if any(entry.consumer is None for entry in standing.outbox):
-            dots |= dict.fromkeys(expected.get(record.type, ()), "pending")
+        if awaiting := standing.for_subscribers:
+            dots |= dict.fromkeys(expected.get(record.type, ()), awaiting)
         dots |= standing.by_consumer(paused=paused, now=now)
         rows.append(
             MessageRow(

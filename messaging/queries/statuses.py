@@ -1,26 +1,28 @@
 """How a message stands, derived from the hot tables: no message carries a status column.
 
-Outbox rows and deliveries are work to do, dead letters are work that failed, and a message in none of them
-is handled. The filters (``with_status``) and the rows (``standings``) follow the same rules.
+Scheduled messages, outbox rows and deliveries are work to do, dead letters are work that failed, cancelled ones never
+ran, and a message in none of them is handled. The filters (``with_status``) and the rows (``standings``) follow the
+same rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import DateTimeField, Exists, F, Model, OuterRef, Q, QuerySet, TextField, Value
 
-from messaging.models import ConsumerState, DeadLetter, Delivery, OutboxEntry
+from messaging.models import CancelledMessage, ConsumerState, DeadLetter, Delivery, OutboxEntry, ScheduledMessage
 
-Status = Literal["pending", "running", "retrying", "handled", "dead", "discarded", "paused", "scheduled"]
+M = TypeVar("M", bound=Model)
+Status = Literal["pending", "running", "retrying", "handled", "dead", "discarded", "paused", "scheduled", "cancelled"]
 
 WORST_FIRST: tuple[Status, ...] = (
-    "dead", "retrying", "running", "paused", "scheduled", "pending", "discarded", "handled",
+    "dead", "retrying", "running", "paused", "scheduled", "pending", "discarded", "cancelled", "handled",
 )  # fmt: skip
 UNRESOLVED = (DeadLetter.State.OPEN, DeadLetter.State.REPLAYING, DeadLetter.State.RESUBMITTING)
 _DEAD = (DeadLetter.State.OPEN, DeadLetter.State.RESUBMITTING)
@@ -55,10 +57,27 @@ def dead_letter_status(dead_letter: DeadLetter) -> Status:
     return "discarded" if dead_letter.state == DeadLetter.State.DISCARDED else "handled"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """A message that waits for its time (``cancelled_at`` is None), or was taken back before it."""
+
+    due_at: datetime
+    consumer: str | None
+    """The only one it goes to; None means all subscribers."""
+    cancelled_at: datetime | None
+    cancelled_by: str
+    reason: str
+
+    @property
+    def status(self) -> Status:
+        return "cancelled" if self.cancelled_at else "scheduled"
+
+
 @dataclass
 class Standing:
     """What the hot tables say about one message."""
 
+    hold: Hold | None = None
     outbox: list[OutboxEntry] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -68,6 +87,7 @@ class Standing:
         found: list[Status] = [delivery_status(row, paused=paused, now=now) for row in self.deliveries]
         found += [dead_letter_status(row) for row in self.dead_letters if row.state != DeadLetter.State.REPLAYING]
         found += ["pending"] * bool(self.outbox)
+        found += [self.hold.status] if self.hold else []
         return worst(found)
 
     def by_consumer(self, *, paused: frozenset[str], now: datetime) -> dict[str, Status]:
@@ -78,15 +98,26 @@ class Standing:
         result |= {entry.consumer: "pending" for entry in self.outbox if entry.consumer}
         for delivery in sorted(self.deliveries, key=lambda row: row.run):
             result[delivery.consumer] = delivery_status(delivery, paused=paused, now=now)
+        if self.hold and self.hold.consumer:
+            result[self.hold.consumer] = self.hold.status
         return result
+
+    @property
+    def for_subscribers(self) -> Status | None:
+        """What awaits every subscriber of a message that no relay has fanned out; None when one has."""
+        if self.hold and not self.hold.consumer:
+            return self.hold.status
+        return "pending" if any(entry.consumer is None for entry in self.outbox) else None
 
 
 def standings(ids: Iterable[UUID]) -> dict[UUID, Standing]:
-    """Read the hot tables for these messages: three queries, however many messages."""
+    """Read the hot tables for these messages: four queries, however many messages."""
     wanted = list(ids)
     result = {identifier: Standing() for identifier in wanted}
     if not wanted:
         return result
+    for message_id, hold in _holds(wanted):
+        result[message_id].hold = hold
     for entry in OutboxEntry.objects.filter(message_id__in=wanted):
         result[entry.message_id].outbox.append(entry)
     for delivery in Delivery.objects.filter(message_id__in=wanted):
@@ -95,6 +126,19 @@ def standings(ids: Iterable[UUID]) -> dict[UUID, Standing]:
     for dead_letter in dead_letters.only("id", "message_id", "consumer", "run", "state", "resolution", "copy_id"):
         result[dead_letter.message_id].dead_letters.append(dead_letter)
     return result
+
+
+def _holds(ids: list[UUID]) -> Iterator[tuple[UUID, Hold]]:
+    columns = ("message_id", "due_at", "consumer", "at", "by", "why")
+    waiting = ScheduledMessage.objects.filter(message_id__in=ids).annotate(
+        at=Value(None, DateTimeField()), by=Value("", TextField()), why=Value("", TextField())
+    )
+    cancelled = CancelledMessage.objects.filter(message_id__in=ids).annotate(
+        consumer=Value(None, TextField()), at=F("cancelled_at"), by=F("cancelled_by"), why=F("reason")
+    )
+    rows = waiting.values_list(*columns).union(cancelled.values_list(*columns), all=True)
+    for message_id, due_at, consumer, at, by, why in rows:
+        yield message_id, Hold(due_at=due_at, consumer=consumer, cancelled_at=at, cancelled_by=by, reason=why)
 
 
 def with_status(status: Status, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
@@ -113,6 +157,9 @@ def with_status(status: Status, *, consumer: str, paused: frozenset[str], now: d
         condition &= ~_exists(_dead(gone).filter(own))
     if "pending" in worse:
         condition &= ~_exists(Delivery.objects.filter(own)) & ~_in_outbox(consumer)
+        condition &= ~_exists(ScheduledMessage.objects.all())
+        if "cancelled" in worse:
+            condition &= ~_exists(CancelledMessage.objects.all())
     elif waiting := tuple(name for name in worse if name != "dead"):
         condition &= ~_exists(_deliveries(waiting, paused=paused, now=now))
     return condition
@@ -127,7 +174,12 @@ def _has(status: Status, own: Q, *, consumer: str, paused: frozenset[str], now: 
     if status in {"dead", "discarded"}:
         states = _DEAD if status == "dead" else (DeadLetter.State.DISCARDED,)
         return Q(id__in=_dead(states).filter(own).values("message_id"))
+    if status == "cancelled":
+        return Q(id__in=CancelledMessage.objects.values("message_id"))
     waiting = _deliveries((status,), paused=paused, now=now).filter(own).values("message_id")
+    if status == "scheduled":
+        later = _addressed(ScheduledMessage.objects.all(), consumer)
+        return Q(id__in=waiting.union(later.values("message_id"), all=True))
     if status != "pending":
         return Q(id__in=waiting)
     # One list of ids, not two conditions joined by OR, which PostgreSQL would answer by reading every message.
@@ -155,7 +207,7 @@ def _deliveries(statuses: tuple[Status, ...], *, paused: frozenset[str], now: da
     return Delivery.objects.filter(wanted)
 
 
-def _exists(rows: QuerySet[Delivery] | QuerySet[DeadLetter] | QuerySet[OutboxEntry]) -> Q:
+def _exists(rows: QuerySet[Any]) -> Q:
     return Q(Exists(rows.filter(message_id=OuterRef("id"))))
 
 
@@ -172,5 +224,8 @@ def _in_outbox(consumer: str) -> Q:
 
 
 def _outbox(consumer: str) -> QuerySet[OutboxEntry]:
-    rows = OutboxEntry.objects.all()
+    return _addressed(OutboxEntry.objects.all(), consumer)
+
+
+def _addressed(rows: QuerySet[M], consumer: str) -> QuerySet[M]:
     return rows.filter(Q(consumer=consumer) | Q(consumer=None)) if consumer else rows

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from messaging.consumers import all_consumers
 from messaging.database import store
 from messaging.delivery.loop import deliver_once
-from messaging.models import ConsumerState, Delivery
+from messaging.models import ConsumerState, Delivery, ScheduledMessage
 from messaging.settings import options
 
 ROUNDS = 10_000
@@ -38,7 +38,7 @@ def run_until_idle(consumers: Names = None) -> int:
 
 def relay_once() -> int:
     """Do what a relay does in one turn; return how many rows moved."""
-    return store().relay(options().relay_batch).taken
+    return store().move_due(options().relay_batch) + store().relay(options().relay_batch).taken
 
 
 def _with_callbacks(act: Callable[..., int], *arguments: object) -> int:
@@ -71,5 +71,10 @@ def _pause_over(now: datetime, consumers: Names) -> datetime | None:
     return paused.order_by("paused_until").values_list("paused_until", flat=True).first()
 
 
-DUE_TIMES: list[DueTime] = [_delivery_due, _pause_over]
+def _message_due(now: datetime, consumers: Names) -> datetime | None:
+    waiting = ScheduledMessage.objects.filter(due_at__gt=now)
+    return waiting.order_by("due_at").values_list("due_at", flat=True).first()
+
+
+DUE_TIMES: list[DueTime] = [_delivery_due, _message_due, _pause_over]
 """What may be waiting for a time. Whatever else waits for one adds its own question here."""

@@ -1,0 +1,1 @@
+"""What happens later: scheduled messages, recurring schedules, housekeeping."""
