@@ -46,6 +46,24 @@ def resume_expired_pauses() -> int:
     return len(names)
 
 
+def pause_drained() -> int:
+    """Pause the consumers whose drain is over: nothing relayed before it began is left. Return how many."""
+    done = 0
+    for name, drain_at in ConsumerState.objects.filter(drain_at__isnull=False).values_list("name", "drain_at"):
+        waiting = Delivery.objects.filter(consumer=name, created_at__lte=drain_at)
+        if waiting.exists() or OutboxEntry.objects.filter(created_at__lte=drain_at).exists():
+            continue
+        with transaction.atomic():
+            # The time in the condition: a resume, or another drain, may have come in between.
+            ended = ConsumerState.objects.filter(name=name, drain_at=drain_at).update(
+                paused_at=store().now(), paused_until=None, drain_at=None
+            )
+            if ended:
+                audit.record(task("scheduler"), "consumer.pause", f"consumer:{name}", reason="It is drained.")
+        done += ended
+    return done
+
+
 def prune() -> dict[str, int]:
     """Delete what is past its retention; history goes by whole partitions on PostgreSQL. Returns rows per table.
 

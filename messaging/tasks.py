@@ -16,6 +16,7 @@ SCHEDULE: dict[str, float] = {
     "messaging.rescue": 5.0,
     "messaging.fold_rollups": 5.0,
     "messaging.resume_expired_pauses": 5.0,
+    "messaging.pause_drained": 5.0,
     "messaging.ensure_partitions": 3600.0,
     "messaging.prune": 3600.0,
 }
@@ -49,6 +50,11 @@ def fold_rollups() -> int:
 @shared_task(name="messaging.resume_expired_pauses", ignore_result=True)
 def resume_expired_pauses() -> int:
     return maintenance.resume_expired_pauses()
+
+
+@shared_task(name="messaging.pause_drained", ignore_result=True)
+def pause_drained() -> int:
+    return maintenance.pause_drained()
 
 
 @shared_task(name="messaging.ensure_partitions", ignore_result=True)

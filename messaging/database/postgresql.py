@@ -61,7 +61,7 @@ class PostgresStore(Store):
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         with _cursor() as cursor:
-            cursor.execute(sql.CLAIM_ALONE if alone else sql.CLAIM, (token, worker, consumer, limit, consumer))
+            cursor.execute(sql.CLAIM_ALONE if alone else sql.CLAIM, (token, worker, consumer, consumer, limit))
             return max(cursor.rowcount, 0)
 
     def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:

@@ -95,23 +95,27 @@ WITH taken AS (
 SELECT '' AS consumer, count(*) FROM taken, set_config('synchronous_commit', 'off', true) AS losing_a_batch_is_harmless
 UNION ALL SELECT consumer, count(*) FROM made GROUP BY consumer"""
 
+# Of a consumer (%s) only what was relayed by then is claimed: nothing of a paused one, nothing after a drain began.
+_HORIZON = """coalesce((
+            SELECT CASE
+                WHEN c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > clock_timestamp())
+                THEN '-infinity' ELSE coalesce(c.drain_at, 'infinity')
+            END FROM messaging_consumerstate c WHERE c.name = %s
+        ), 'infinity')"""
+
 _CLAIM = """
 UPDATE messaging_delivery d
 SET claim_token = %s, worker = %s, claimed_at = clock_timestamp()
 FROM (
     SELECT message_id, consumer, run FROM messaging_delivery
     WHERE consumer = %s AND claim_token IS NULL AND position IS NULL AND available_at <= clock_timestamp() AND {alone}
+        AND created_at <= {horizon}
     ORDER BY available_at, message_id LIMIT %s
     FOR UPDATE SKIP LOCKED
 ) due, set_config('synchronous_commit', 'off', true) AS losing_a_claim_is_harmless
-WHERE d.message_id = due.message_id AND d.consumer = due.consumer AND d.run = due.run
-    AND NOT EXISTS (
-        SELECT 1 FROM messaging_consumerstate c
-        WHERE c.name = %s AND c.paused_at IS NOT NULL
-            AND (c.paused_until IS NULL OR c.paused_until > clock_timestamp())
-    )"""
-CLAIM = _CLAIM.format(alone="NOT is_alone")
-CLAIM_ALONE = _CLAIM.format(alone="is_alone")
+WHERE d.message_id = due.message_id AND d.consumer = due.consumer AND d.run = due.run"""
+CLAIM = _CLAIM.format(alone="NOT is_alone", horizon=_HORIZON)
+CLAIM_ALONE = _CLAIM.format(alone="is_alone", horizon=_HORIZON)
 
 # A chunk that meets another one's rows gives up soon and halves, instead of waiting for the deadlock detector.
 _LOCK = """
@@ -152,11 +156,11 @@ WHERE NOT (c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until
     AND EXISTS (
         SELECT 1 FROM messaging_delivery d
         WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NULL
-            AND d.available_at <= clock_timestamp()
+            AND d.available_at <= clock_timestamp() AND (c.drain_at IS NULL OR d.created_at <= c.drain_at)
         UNION ALL
         SELECT 1 FROM messaging_delivery d
         WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NOT NULL
-            AND d.available_at <= clock_timestamp()
+            AND d.available_at <= clock_timestamp() AND (c.drain_at IS NULL OR d.created_at <= c.drain_at)
     )"""
 
 BEAT = """

@@ -48,14 +48,21 @@ WHERE id BETWEEN %s AND %s AND run = 1 HAVING count(*) > 0"""
 
 _IS_PAUSED = "c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > %(now)s)"
 
+# Nothing of a paused consumer, nothing relayed after a drain began. '9999' alone would be compared as a number: the
+# column's affinity is numeric.
+_HORIZON = f"""coalesce((
+            SELECT CASE WHEN {_IS_PAUSED} THEN '' ELSE coalesce(c.drain_at, '9999-12-31') END
+            FROM messaging_consumerstate c WHERE c.name = %(consumer)s
+        ), '9999-12-31')"""
+
 CLAIM = f"""
 UPDATE messaging_delivery SET claim_token = %(token)s, worker = %(worker)s, claimed_at = %(now)s
 WHERE rowid IN (
     SELECT rowid FROM messaging_delivery
     WHERE consumer = %(consumer)s AND claim_token IS NULL AND position IS NULL AND available_at <= %(now)s
-        AND is_alone = %(alone)s
+        AND is_alone = %(alone)s AND created_at <= {_HORIZON}
     ORDER BY available_at, message_id LIMIT %(limit)s
-) AND NOT EXISTS (SELECT 1 FROM messaging_consumerstate c WHERE c.name = %(consumer)s AND {_IS_PAUSED})"""
+)"""
 
 LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
@@ -81,7 +88,9 @@ SELECT c.name FROM messaging_consumerstate c
 WHERE NOT ({_IS_PAUSED}) AND EXISTS (
     SELECT 1 FROM messaging_delivery d
     WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NULL AND d.available_at <= %(now)s
+        AND (c.drain_at IS NULL OR d.created_at <= c.drain_at)
     UNION ALL
     SELECT 1 FROM messaging_delivery d
     WHERE d.consumer = c.name AND d.claim_token IS NULL AND d.position IS NOT NULL AND d.available_at <= %(now)s
+        AND (c.drain_at IS NULL OR d.created_at <= c.drain_at)
 )"""

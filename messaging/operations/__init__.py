@@ -9,7 +9,7 @@ Raises, all of them: OperationRefused with code "forbidden" (permission), "inval
 """
 
 from messaging.actors import OPERATE, PUBLISH, REVEAL, VIEW, Actor, command_line, task
-from messaging.operations.consumers import pause_consumer, resume_consumer
+from messaging.operations.consumers import drain_consumer, pause_consumer, resume_consumer
 from messaging.operations.dead_letters import (
     BulkResult,
     Refusal,
@@ -29,6 +29,6 @@ from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_r
 __all__ = [
     "OPERATE", "PUBLISH", "REVEAL", "VIEW", "Actor", "BulkResult", "DeliveriesResult", "DeliveryId", "Refusal",
     "RefusedDelivery", "ResubmitCheck", "ResubmitResult", "cancel_deliveries", "check_resubmission", "command_line",
-    "discard_dead_letters", "discard_quarantined", "hasten_deliveries", "pause_consumer", "replay_dead_letters",
-    "resubmit_dead_letter", "resume_consumer", "retry_quarantined", "task",
+    "discard_dead_letters", "discard_quarantined", "drain_consumer", "hasten_deliveries", "pause_consumer",
+    "replay_dead_letters", "resubmit_dead_letter", "resume_consumer", "retry_quarantined", "task",
 ]  # fmt: skip

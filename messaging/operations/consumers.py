@@ -1,4 +1,4 @@
-"""Pause and resume a consumer."""
+"""Pause, drain and resume a consumer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pause_consumer(
             )
         _change(
             name, lambda row: "already paused" if _is_paused(row, now) else None,
-            paused_at=now, paused_by=actor.name, pause_reason=why, paused_until=until,
+            paused_at=now, paused_by=actor.name, pause_reason=why, paused_until=until, drain_at=None,
         )  # fmt: skip
         audit.record(
             actor, "consumer.pause", f"consumer:{name}", reason=why, request_id=request_id,
@@ -42,14 +42,32 @@ def pause_consumer(
     )  # fmt: skip
 
 
+def drain_consumer(*, name: str, actor: Actor, reason: str, request_id: str | None = None) -> None:
+    """Finish what was relayed by now, then pause by itself: for a release that goes, or before a repair."""
+
+    def act() -> None:
+        why, now = checked_reason(reason), store().now()
+        _change(
+            name,
+            lambda row: "already paused" if _is_paused(row, now) else "already draining" if row.drain_at else None,
+            paused_at=None, paused_until=None, paused_by=actor.name, pause_reason=why, drain_at=now,
+        )  # fmt: skip
+        audit.record(actor, "consumer.drain", f"consumer:{name}", reason=why, request_id=request_id)
+
+    carry_out(
+        act, actor=actor, action="consumer.drain", target=f"consumer:{name}", question=(name, reason),
+        request_id=request_id,
+    )  # fmt: skip
+
+
 def resume_consumer(*, name: str, actor: Actor, reason: str = "", request_id: str | None = None) -> None:
-    """Claim again for a paused consumer."""
+    """Claim again for a consumer that is paused, or end its draining."""
 
     def act() -> None:
         why, now = checked_reason(reason, is_required=False), store().now()
         _change(
-            name, lambda row: None if _is_paused(row, now) else "not paused",
-            paused_at=None, paused_by="", pause_reason="", paused_until=None,
+            name, lambda row: None if _is_paused(row, now) or row.drain_at else "not paused",
+            paused_at=None, paused_by="", pause_reason="", paused_until=None, drain_at=None,
         )  # fmt: skip
         audit.record(actor, "consumer.resume", f"consumer:{name}", reason=why, request_id=request_id)
 

@@ -27,7 +27,7 @@ IS_UNRESOLVED = ~Q(state__in=["resolved", "discarded"])
 class ConsumerRow:
     name: str
     status: str
-    """running, paused, draining (paused with deliveries in flight), retired."""
+    """running, paused, draining (finishing what was there, or paused with deliveries in flight), retired."""
     guarantee: str
     queue: str
     description: str
@@ -53,6 +53,8 @@ class ConsumerRow:
     paused_by: str
     pause_reason: str
     paused_until: datetime | None
+    drain_at: datetime | None
+    """What was relayed later waits; it pauses by itself when the rest is done."""
 
 
 def list_consumers() -> list[ConsumerRow]:
@@ -166,6 +168,7 @@ def _row(
         paused_by=state.paused_by,
         pause_reason=state.pause_reason,
         paused_until=state.paused_until,
+        drain_at=state.drain_at,
         **measured,
     )
 
@@ -175,4 +178,6 @@ def _status(state: ConsumerState, running: int, now: datetime) -> str:
         return "retired"
     if state.paused_at and (state.paused_until is None or state.paused_until > now):
         return "draining" if running else "paused"
+    if state.drain_at:
+        return "draining"
     return "running"
