@@ -130,6 +130,7 @@ MESSAGING = {
     "heartbeat_seconds": env.number("SIGNALBOX_HEARTBEAT_SECONDS", 2.0, minimum=0.1),
     "stale_after_seconds": env.number("SIGNALBOX_STALE_AFTER_SECONDS", 12.0, minimum=0.3),
     "release": RELEASE,
+    "anchor_file": env.text("SIGNALBOX_ANCHOR_FILE"),
     "allow_faults": env.flag("SIGNALBOX_ALLOW_FAULTS", default=False),
 }
 SAMPLE_TRAFFIC = EMBEDDED and env.flag("SIGNALBOX_SAMPLE_TRAFFIC", default=True)

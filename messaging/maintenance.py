@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from messaging import audit
+from messaging import audit, chain
 from messaging.actors import task
 from messaging.database import store
 from messaging.database.connections import retention
@@ -70,9 +70,11 @@ def prune() -> dict[str, int]:
     Nothing is removed that unfinished work still points into.
     """
     now = store().now()
+    chain.seal_everything()  # what leaves was sealed, so that its absence is told from a theft
     lowest = _oldest_needed(now - timedelta(days=options().retention_days))
     keep_from = datetime.fromtimestamp((lowest.int >> 80) / 1000, UTC)
-    removed = {table: _prune_history(table, lowest, keep_from) for table in HISTORY}
+    removed = {table: _prune_history(table, keep_from) for table in HISTORY}
+    removed["messaging_seal"] = chain.forget_pruned(keep_from.date())
     for model, condition in (
         (ReceivedMessage, {"received_at__lt": now - timedelta(days=options().dedup_days)}),
         (RequestRecord, {"created_at__lt": now - timedelta(days=REQUEST_DAYS)}),
@@ -98,11 +100,13 @@ def _oldest_needed(keep_from: datetime) -> UUID:
     return lowest
 
 
-def _prune_history(table: str, lowest: UUID, keep_from: datetime) -> int:
+def _prune_history(table: str, keep_from: datetime) -> int:
+    """Remove whole days, as partitions are cut; return rows, on PostgreSQL partitions."""
     if connection.vendor == "postgresql":
         return _drop_partitions(table, keep_from)
+    midnight = keep_from.replace(hour=0, minute=0, second=0, microsecond=0)
     with retention(), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE id < %s", [lowest.hex])
+        cursor.execute(f"DELETE FROM {table} WHERE id < %s", [id_at(midnight).hex])
         return int(cursor.rowcount)
 
 

@@ -41,6 +41,8 @@ class Options(BaseModel):
     """How long an id received from outside is remembered."""
     retention_days: int = Field(30, ge=1)
     """How long history (messages, attempts, audit) is kept."""
+    anchor_file: str = ""
+    """Anchors of the audit chain are appended to this file; put it where who writes to the database cannot."""
     retry_immediate: int = Field(3, ge=0)
     retry_delays: tuple[str, ...] = ("10s", "1m", "10m")
     allow_faults: bool = False

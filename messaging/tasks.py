@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
 from celery import shared_task
 from celery.signals import task_prerun, worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
 from django.db import close_old_connections
 
-from messaging import maintenance, rescue, rollups
+from messaging import chain, maintenance, rescue, rollups, signals
 from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
 from messaging.delivery.presence import name_session, presence, sign_off
 from messaging.wakeups import TASK, wake_quietly
 
+log = logging.getLogger("messaging.tasks")
 SCHEDULE: dict[str, float] = {
     "messaging.rescue": 5.0,
     "messaging.fold_rollups": 5.0,
     "messaging.resume_expired_pauses": 5.0,
     "messaging.pause_drained": 5.0,
+    "messaging.seal_history": 5.0,
     "messaging.ensure_partitions": 3600.0,
+    "messaging.export_anchor": 3600.0,
+    "messaging.check_chain": 6 * 3600.0,
     "messaging.prune": 3600.0,
 }
 """Scheduled tasks and their interval in seconds; all run on the maintenance queue."""
@@ -55,6 +61,26 @@ def resume_expired_pauses() -> int:
 @shared_task(name="messaging.pause_drained", ignore_result=True)
 def pause_drained() -> int:
     return maintenance.pause_drained()
+
+
+@shared_task(name="messaging.seal_history", ignore_result=True)
+def seal_history() -> int:
+    name_session(presence().id)  # frozen in here, it would keep every other sealer waiting
+    return chain.seal_everything()
+
+
+@shared_task(name="messaging.export_anchor", ignore_result=True)
+def export_anchor() -> None:
+    chain.export_anchor()
+
+
+@shared_task(name="messaging.check_chain", ignore_result=True)
+def check_chain(by: str = "scheduler") -> bool:
+    report = chain.check_chain(by=by)
+    for problem in report.problems:
+        log.error("Audit chain: %s", problem)
+    signals.changed.send_robust(None, topics=frozenset({"audit"}))
+    return report.is_sound
 
 
 @shared_task(name="messaging.ensure_partitions", ignore_result=True)

@@ -13,11 +13,12 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 from django.utils.module_loading import autodiscover_modules
 
 from messaging import clock
 from messaging import verification_sql as sql
+from messaging.database.snapshots import snapshot
 from messaging.ids import id_at
 
 SHOWN = 20
@@ -114,7 +115,7 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 def verify(*, since: datetime | None = None) -> Report:
     """Recount all messages published at ``since`` or later, and check every registered invariant."""
     autodiscover_modules("invariants")
-    with _snapshot(), _counted(since):
+    with snapshot(), _counted(since):
         consumers = [ConsumerCount(consumer=name, outcomes=found) for name, found in _outcomes(sql.BY_CONSUMER).items()]
         return Report(
             as_of=clock.now(),
@@ -128,27 +129,6 @@ def verify(*, since: datetime | None = None) -> Report:
                 for name in sorted(_invariants)
             ),
         )
-
-
-@contextmanager
-def _snapshot() -> Iterator[None]:
-    """See one moment: else a message relayed between two statements would seem lost."""
-    if connection.in_atomic_block:  # the caller's transaction decides
-        yield
-    elif connection.vendor == "sqlite":
-        # Not atomic(): that begins IMMEDIATE here and would stop every writer.
-        with connection.cursor() as cursor:
-            cursor.execute("BEGIN")
-            try:
-                yield
-            finally:
-                cursor.execute("ROLLBACK")
-    else:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                cursor.execute("SET LOCAL work_mem = '64MB'")
-            yield
 
 
 @contextmanager

@@ -3,13 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 from pydantic import Field
 
-from console.api.authentication import Bearer
+from console.api import idempotency
+from console.api.authentication import Bearer, actor_of
 from console.api.responses import answers
 from console.api.schemas import AuditQuery, Listing
-from messaging.queries import audit, overview
+from messaging import operations
+from messaging.queries import audit, chain, overview
 
 router = Router(tags=["overview"])
 
@@ -20,6 +22,10 @@ class Outcomes(Schema):
     count: int
     duration_us: int
     critical_us: int
+
+
+class CheckRequested(Schema):
+    is_requested: bool
 
 
 class Stats(Schema):
@@ -47,3 +53,24 @@ def list_audit(request: HttpRequest, query: Query[AuditQuery]) -> Any:
     query.only_known(request)
     page = audit.list_audit(**query.filters(), limit=query.limit, after=query.after)
     return {"items": page.rows, "next": page.older}
+
+
+@router.get(
+    "/audit/chain", auth=Bearer("read"), response=answers({200: chain.ChainStatus}), operation_id="get_audit_chain"
+)
+def get_audit_chain(request: HttpRequest) -> Any:
+    """How far the hash chain over attempts and audit records reaches, and what its last verification found."""
+    return chain.chain_status()
+
+
+@router.post(
+    "/audit/chain/check",
+    auth=Bearer("operate"),
+    response=answers({202: CheckRequested}, changes=True),
+    openapi_extra={"parameters": [idempotency.PARAMETER]},
+    operation_id="check_audit_chain",
+)
+def check_audit_chain(request: HttpRequest) -> Any:
+    """Have a worker verify the whole chain; read the result from `GET /audit/chain`."""
+    operations.request_chain_check(actor=actor_of(request), request_id=idempotency.request_id(request))
+    return Status(202, {"is_requested": True})

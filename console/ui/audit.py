@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import NoReverseMatch, path, reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
-from console.ui.access import viewer
+from console.ui import actions
+from console.ui.access import actor, viewer
+from messaging import operations
+from messaging.errors import OperationRefused
 from messaging.queries import audit as reads
+from messaging.queries.chain import chain_status
 
 FILTERS = ("actor", "action", "outcome", "target")
 OUTCOMES = ("done", "refused", "denied")
@@ -52,9 +58,32 @@ def page(request: HttpRequest) -> HttpResponse:
         "is_filtered": any(chosen.values()),
         "is_first": after is None and before is None,
     }
+    if request.headers.get("HX-Target") == "chain":
+        return render(request, "audit/chain.html", {"chain": chain_status(), "request_id": uuid4()})
     if request.headers.get("HX-Target") == "audit":
         return render(request, "audit/table.html", context)
-    return render(request, "audit/list.html", {**context, "choices": reads.known_choices(), "outcomes": OUTCOMES})
+    return render(request, "audit/list.html", context | _frame())
+
+
+def _frame() -> dict[str, Any]:
+    return {
+        "choices": reads.known_choices(), "outcomes": OUTCOMES, "chain": chain_status(), "request_id": uuid4(),
+    }  # fmt: skip
+
+
+@require_POST
+@viewer  # the operation itself asks for the permission to operate, and audits a denial
+def check(request: HttpRequest) -> HttpResponse:
+    """Have the chain verified, and go back to the page that will show the result."""
+    try:
+        operations.request_chain_check(actor=actor(request), request_id=actions.request_id(request))
+    except OperationRefused as refused:
+        if refused.code == "forbidden":
+            raise PermissionDenied from refused
+        messages.error(request, f"{refused} Nothing was verified.")
+    else:
+        messages.success(request, "The chain is being verified; the result appears here.")
+    return redirect("audit")
 
 
 def _cursor(request: HttpRequest, name: str) -> UUID | None:
@@ -85,4 +114,4 @@ def _href(kind: str, name: str) -> str:
         return ""
 
 
-urlpatterns = [path("audit", page, name="audit")]
+urlpatterns = [path("audit", page, name="audit"), path("audit/check", check, name="audit-check")]

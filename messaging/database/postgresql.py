@@ -80,6 +80,7 @@ class PostgresStore(Store):
                     token,
                     [row.message_id for row in rows],
                     *_columns([_attempt(row) for row in rows], 12),
+                    b"".join(row.id.bytes for row in rows),
                     *_columns([_delta(delta) for delta in deltas], 6),
                 ),
             )

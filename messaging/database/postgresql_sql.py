@@ -138,6 +138,8 @@ WITH gone AS (
         error_type, error_message, fingerprint)
     SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::timestamptz[],
         %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[])
+), unsealed AS (
+    INSERT INTO messaging_unsealedrecords (kind, ids) VALUES ('attempt', %s)
 ), counted AS (
     INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
     SELECT date_trunc('minute', statement_timestamp()), consumer, outcome, count, duration_us, critical_us,

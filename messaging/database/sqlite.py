@@ -100,6 +100,7 @@ class SqliteStore(Store):
             )
             gone = _rows(cursor)
             cursor.executemany(sql.INSERT_ATTEMPT, [_attempt(row) for row in rows])
+            cursor.execute(sql.INSERT_UNSEALED, [b"".join(row.id.bytes for row in rows)])
             minute = text_time(_minute(clock.now()))
             cursor.executemany(sql.INSERT_DELTA, [(minute, *_delta(delta)) for delta in deltas])
         return gone

@@ -76,6 +76,8 @@ INSERT INTO messaging_attempt (id, message_id, consumer, run, number, outcome, s
     error_type, error_message, fingerprint)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 
+INSERT_UNSEALED = "INSERT INTO messaging_unsealedrecords (kind, ids) VALUES ('attempt', %s)"
+
 INSERT_DELTA = """
 INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
 VALUES (%s, %s, %s, %s, %s, %s, %s)"""

@@ -15,7 +15,7 @@ from messaging.delivery.presence import presence
 from messaging.errors import StaleClaim
 from messaging.failure import Failure, describe
 from messaging.ids import new_id
-from messaging.models import Attempt, DeadLetter, Delivery, RollupDelta
+from messaging.models import Attempt, DeadLetter, Delivery, RollupDelta, UnsealedRecords
 from messaging.rollups import deltas_of
 
 Outcome = Attempt.Outcome
@@ -127,6 +127,7 @@ def record(execution: Execution, failure: Failure, outcome: str, *, after: datet
         error_type=failure.type, error_message=failure.message, location=failure.location,
         traceback=failure.traceback, fingerprint=failure.fingerprint,
     )  # fmt: skip
+    UnsealedRecords.objects.create(kind="attempt", ids=base.id.bytes)
     count(base.consumer, outcome, base.duration_us, base.critical_us)
 
 

@@ -2,12 +2,14 @@
 
 Hot: OutboxEntry, ScheduledMessage, KeyCounter, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription,
 Schedule, QuarantinedMessage.
+UnsealedRecords.
 History (partitioned by UUIDv7 on PostgreSQL, no foreign key points into it): Message, Attempt, AuditRecord.
 The bus writes through ``messaging.database``; these classes serve migrations, queries and the admin.
 """
 
 from __future__ import annotations
 
+from messaging.models.chain import ChainAnchor, ChainCheck, ChainHead, Seal, UnsealedRecords
 from messaging.models.consumers import ConsumerState, Gate, Subscription, Worker
 from messaging.models.deliveries import Attempt, DeadLetter, Delivery
 from messaging.models.ingress import QuarantinedMessage, ReceivedMessage, RequestRecord
@@ -16,7 +18,31 @@ from messaging.models.records import AuditRecord, Rollup, RollupDelta, Total
 from messaging.models.scheduling import CancelledMessage, Housekeeping, Schedule, ScheduledMessage, ScheduleFiring
 
 __all__ = [
-    "Attempt", "AuditRecord", "CancelledMessage", "ConsumerState", "DeadLetter", "Delivery", "Gate", "Housekeeping",
-    "KeyCounter", "Message", "OutboxEntry", "QuarantinedMessage", "ReceivedMessage", "RequestRecord", "Rollup",
-    "RollupDelta", "Schedule", "ScheduleFiring", "ScheduledMessage", "Subscription", "Total", "Worker",
-]  # fmt: skip
+    "Attempt",
+    "AuditRecord",
+    "CancelledMessage",
+    "ChainAnchor",
+    "ChainCheck",
+    "ChainHead",
+    "ConsumerState",
+    "DeadLetter",
+    "Delivery",
+    "Gate",
+    "Housekeeping",
+    "KeyCounter",
+    "Message",
+    "OutboxEntry",
+    "QuarantinedMessage",
+    "ReceivedMessage",
+    "RequestRecord",
+    "Rollup",
+    "RollupDelta",
+    "Schedule",
+    "ScheduleFiring",
+    "ScheduledMessage",
+    "Seal",
+    "Subscription",
+    "Total",
+    "UnsealedRecords",
+    "Worker",
+]

@@ -9,6 +9,7 @@ Raises, all of them: OperationRefused with code "forbidden" (permission), "inval
 """
 
 from messaging.actors import OPERATE, PUBLISH, REVEAL, VIEW, Actor, command_line, task
+from messaging.operations.chain import request_chain_check
 from messaging.operations.consumers import drain_consumer, pause_consumer, resume_consumer
 from messaging.operations.dead_letters import (
     BulkResult,
@@ -27,8 +28,30 @@ from messaging.operations.quarantine import discard_quarantined, retry_quarantin
 from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
 
 __all__ = [
-    "OPERATE", "PUBLISH", "REVEAL", "VIEW", "Actor", "BulkResult", "DeliveriesResult", "DeliveryId", "Refusal",
-    "RefusedDelivery", "ResubmitCheck", "ResubmitResult", "cancel_deliveries", "check_resubmission", "command_line",
-    "discard_dead_letters", "discard_quarantined", "drain_consumer", "hasten_deliveries", "pause_consumer",
-    "replay_dead_letters", "resubmit_dead_letter", "resume_consumer", "retry_quarantined", "task",
-]  # fmt: skip
+    "OPERATE",
+    "PUBLISH",
+    "REVEAL",
+    "VIEW",
+    "Actor",
+    "BulkResult",
+    "DeliveriesResult",
+    "DeliveryId",
+    "Refusal",
+    "RefusedDelivery",
+    "ResubmitCheck",
+    "ResubmitResult",
+    "cancel_deliveries",
+    "check_resubmission",
+    "command_line",
+    "discard_dead_letters",
+    "discard_quarantined",
+    "drain_consumer",
+    "hasten_deliveries",
+    "pause_consumer",
+    "replay_dead_letters",
+    "request_chain_check",
+    "resubmit_dead_letter",
+    "resume_consumer",
+    "retry_quarantined",
+    "task",
+]

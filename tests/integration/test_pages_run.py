@@ -19,7 +19,7 @@ from console import roles
 from console.ui import context as page_context
 from messaging import clock
 from messaging.ids import new_id
-from messaging.models import AuditRecord, ConsumerState, OutboxEntry, Rollup, Subscription, Worker
+from messaging.models import AuditRecord, ChainCheck, ConsumerState, OutboxEntry, Rollup, Subscription, Worker
 from tests import rows
 
 pytestmark = pytest.mark.django_db
@@ -281,6 +281,32 @@ class TestAuditPage:
     @pytest.mark.parametrize("query", [{"after": "junk"}, {"before": "1"}, {"actor": "a\x00b"}, {"target": "'; --"}])
     def test_survives_a_mangled_address(self, vera: Client, query: dict[str, str]) -> None:
         assert vera.get("/audit", query).status_code == 200
+
+
+class TestAuditChain:
+    def test_says_that_nothing_was_verified_yet(self, vera: Client) -> None:
+        page = text_of(vera.get("/audit"))
+        assert "not verified yet" in page
+        assert "Verify now" not in page
+
+    def test_shows_what_the_last_verification_found(self, ana: Client) -> None:
+        ChainCheck.objects.create(
+            at=clock.now(), by="scheduler", seals=7, records=1200, unsealed=0, duration_ms=5,
+            problems=["attempt 42 was changed (seal 3)"],
+        )  # fmt: skip
+        page = text_of(ana.get("/audit"))
+        assert "chain broken" in page
+        assert "attempt 42 was changed (seal 3)" in page
+        assert "1,200 records in 7 seals" in page
+
+    def test_is_verified_on_request_and_audited(self, ana: Client) -> None:
+        ana.post("/audit/check", {"request_id": "r-1"})
+        ana.post("/audit/check", {"request_id": "r-1"})
+        assert AuditRecord.objects.filter(action="chain.check", outcome="done", actor="ana").count() == 1
+
+    def test_denies_a_verification_to_a_viewer_and_audits_it(self, vera: Client) -> None:
+        assert vera.post("/audit/check", {}).status_code == 403
+        assert AuditRecord.objects.get(action="chain.check").outcome == "denied"
 
 
 class TestSampleTraffic:

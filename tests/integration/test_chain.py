@@ -1,0 +1,252 @@
+"""The audit chain: whoever changes, removes, slips in or cuts off a record is found out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+
+from messaging import chain
+from messaging.database import store
+from messaging.ids import new_id
+from messaging.maintenance import prune
+from messaging.models import Attempt, AuditRecord, ChainAnchor, ChainCheck, ChainHead, Seal, UnsealedRecords
+from messaging.operations import pause_consumer, resume_consumer
+from messaging.settings import options
+from messaging.testing import run_until_idle
+from tests import rows
+from tests.factories import ANA, ANNOUNCE, arrive, elsewhere
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Use = Callable[[Path], None]
+TABLES = {"attempt": "messaging_attempt", "audit": "messaging_auditrecord"}
+
+
+@pytest.fixture
+def history(station: Any) -> None:
+    """Three attempts, one of them failed, and two operators' actions; sealed in two batches."""
+
+    def handler(event: Any, context: Any) -> None:
+        if context.attempt == 1 and event.train == "ICE 2":
+            raise ValueError(event.train)
+
+    station.declare(handler)
+    arrive("ICE 1", "ICE 2")
+    run_until_idle()
+    chain.seal_everything()
+    pause_consumer(name=ANNOUNCE, actor=ANA, reason="works")
+    resume_consumer(name=ANNOUNCE, actor=ANA)
+    chain.seal_everything()
+
+
+@pytest.fixture
+def anchored_at(settings: Any) -> Iterator[Use]:
+    """Set the file that anchors are exported to."""
+
+    def use(path: Path) -> None:
+        settings.MESSAGING = {**settings.MESSAGING, "anchor_file": str(path)}
+        options.cache_clear()
+
+    yield use
+    options.cache_clear()
+
+
+def forge(sql: str, *parameters: Any) -> None:
+    """Run a statement as somebody who owns the tables and has taken the triggers off."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL session_replication_role = replica")
+            cursor.execute(sql, parameters)
+            return
+        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+        triggers = cursor.fetchall()
+        for name, _ in triggers:
+            cursor.execute(f"DROP TRIGGER {name}")
+        cursor.execute(sql, [each.hex if isinstance(each, UUID) else each for each in parameters])
+        for _, create in triggers:
+            cursor.execute(create)
+
+
+def problems() -> str:
+    return " / ".join(chain.verify_chain().problems)
+
+
+@pytest.mark.usefixtures("history")
+class TestChain:
+    def test_holds_over_what_nobody_touched(self) -> None:
+        report = chain.verify_chain()
+        assert report.problems == ()
+        assert report.records == Attempt.objects.count() + AuditRecord.objects.count() == 5
+        assert report.unsealed == 0
+
+    def test_covers_what_came_after_the_last_seal_later(self) -> None:
+        arrive("ICE 3")
+        run_until_idle()
+        assert chain.verify_chain().unsealed == 1
+        assert chain.seal_everything() == 1
+        assert chain.verify_chain().records == 6
+
+    def test_finds_a_changed_attempt(self) -> None:
+        forged = Attempt.objects.filter(outcome="retried").get()
+        forge("UPDATE messaging_attempt SET outcome = 'handled' WHERE id = %s", forged.id)
+        assert problems() == f"attempt {forged.id} was changed (seal 1)"
+
+    def test_finds_a_changed_audit_record(self) -> None:
+        forged = AuditRecord.objects.get(action="consumer.pause")
+        forge("UPDATE messaging_auditrecord SET actor = 'eve' WHERE id = %s", forged.id)
+        assert f"audit {forged.id} was changed" in problems()
+
+    @pytest.mark.parametrize("kind", TABLES)
+    def test_finds_a_removed_record(self, kind: str) -> None:
+        gone = (Attempt if kind == "attempt" else AuditRecord).objects.order_by("id")[0]
+        forge(f"DELETE FROM {TABLES[kind]} WHERE id = %s", gone.id)
+        assert f"{kind} {gone.id} was removed" in problems()
+
+    def test_finds_a_record_that_was_slipped_in(self) -> None:
+        model = Attempt.objects.order_by("id")[0]
+        model.pk = new_id()
+        model.save(force_insert=True)
+        assert problems() == f"attempt {model.pk} was slipped in: no seal knows it"
+
+    def test_finds_a_changed_seal(self) -> None:
+        forge("UPDATE messaging_seal SET content_hash = %s WHERE number = 1", "f" * 64)
+        assert "seal 1 was changed" in problems()
+
+    def test_finds_a_seal_taken_out_of_the_middle(self) -> None:
+        forge("DELETE FROM messaging_seal WHERE number = 1")
+        assert "seals 1 to 1 are missing" in problems()
+
+    def test_finds_a_tail_that_was_cut_off(self) -> None:
+        last = Seal.objects.order_by("-number")[0]
+        forge("DELETE FROM messaging_seal WHERE number = %s", last.number)
+        assert "it was cut off or replaced" in problems()
+
+    def test_finds_a_tail_cut_off_with_its_head_by_an_anchor_outside(self, tmp_path: Path, anchored_at: Use) -> None:
+        anchors = tmp_path / "anchors.jsonl"
+        anchored_at(anchors)
+        chain.export_anchor()
+        before = Seal.objects.order_by("-number")[1]
+        forge("DELETE FROM messaging_seal WHERE number > %s", before.number)
+        forge("DELETE FROM messaging_auditrecord WHERE actor = %s", "ana")
+        ChainHead.objects.update(number=before.number, hash=before.hash)
+        ChainAnchor.objects.all().delete()
+        assert problems() == ""  # everything inside agrees
+        report = chain.verify_chain(anchors=chain.read_anchors(anchors))
+        assert f"seal {before.number + 1} was anchored, but the chain ends at {before.number}" in report.problems[0]
+
+    def test_finds_a_chain_written_anew_by_an_anchor_outside(self, tmp_path: Path, anchored_at: Use) -> None:
+        anchors = tmp_path / "anchors.jsonl"
+        anchored_at(anchors)
+        chain.export_anchor()
+        forge("DELETE FROM messaging_seal")
+        ChainHead.objects.all().delete()
+        ChainAnchor.objects.all().delete()
+        forge("UPDATE messaging_auditrecord SET actor = %s", "eve")
+        for kind, model in (("attempt", Attempt), ("audit", AuditRecord)):
+            ids = sorted(model.objects.values_list("id", flat=True))
+            UnsealedRecords.objects.create(kind=kind, ids=b"".join(each.bytes for each in ids))
+        chain.seal_everything()
+        assert problems() == ""
+        assert not chain.verify_chain(anchors=chain.read_anchors(anchors)).is_sound
+
+    def test_has_no_fork_when_two_seal_at_once(self) -> None:
+        arrive("ICE 3")
+        run_until_idle()
+        others = [elsewhere(chain.seal_everything) for _ in range(2)]
+        assert sum(other.result(timeout=30) for other in others) == 1
+        assert chain.verify_chain().problems == ()
+
+    def test_cannot_be_changed_with_the_triggers_on(self) -> None:
+        from django.db import DatabaseError
+
+        for change in (lambda: Seal.objects.update(hash="x"), lambda: Seal.objects.all().delete()):
+            with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                change()
+
+
+class TestRetention:
+    def test_keeps_the_anchor_of_what_it_prunes(self, station: Any) -> None:
+        station.declare()
+        old = old_attempt(days=60)
+        arrive("ICE 1")
+        run_until_idle()
+        prune()
+        assert not Attempt.objects.filter(id=old).exists()
+        assert not Seal.objects.filter(number=1).exists()
+        assert ChainAnchor.objects.get().number == 1
+        assert problems() == ""
+        forge("DELETE FROM messaging_attempt")
+        assert "was removed" in problems()
+
+    def test_leaves_a_link_where_an_old_record_was_sealed_late(self, station: Any) -> None:
+        station.declare()
+        arrive("ICE 1")
+        run_until_idle()
+        chain.seal_everything()
+        old_attempt(days=60)
+        prune()
+        assert Seal.objects.count() == 2
+        assert problems() == ""
+
+
+class TestAnchor:
+    @pytest.mark.usefixtures("history")
+    def test_is_exported_once_for_each_state_of_the_chain(self, tmp_path: Path, anchored_at: Use) -> None:
+        anchored_at(tmp_path / "deep" / "anchors.jsonl")
+        first = chain.export_anchor()
+        assert chain.export_anchor() is None
+        assert first is not None
+        assert chain.read_anchors(tmp_path / "deep" / "anchors.jsonl") == [first]
+
+    def test_is_not_exported_for_an_empty_chain(self) -> None:
+        assert chain.export_anchor() is None
+
+
+@pytest.mark.usefixtures("history")
+class TestCommand:
+    def test_verifies_and_keeps_what_it_found(self, capsys: pytest.CaptureFixture[str]) -> None:
+        call_command("audit", "verify", "--json")
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["is_sound"]
+        assert printed["records"] == 5
+        assert ChainCheck.objects.get().problems == []
+
+    def test_ends_with_1_and_names_what_is_wrong(self, capsys: pytest.CaptureFixture[str]) -> None:
+        forge("UPDATE messaging_auditrecord SET actor = %s", "eve")
+        with pytest.raises(SystemExit):
+            call_command("audit", "verify")
+        assert "was changed" in capsys.readouterr().out
+
+    def test_seals_and_exports(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        call_command("audit", "seal")
+        call_command("audit", "anchor")
+        line = capsys.readouterr().out.splitlines()[-1]
+        (tmp_path / "a.jsonl").write_text(line)
+        call_command("audit", "verify", "--anchors", str(tmp_path / "a.jsonl"))
+
+    @pytest.mark.parametrize("text", ["nonsense", "[]", '{"number": 1}'])
+    def test_names_a_line_that_is_no_anchor(self, tmp_path: Path, text: str) -> None:
+        from django.core.management.base import CommandError
+
+        (tmp_path / "a.jsonl").write_text(text)
+        with pytest.raises(CommandError, match="line 1, is no anchor"):
+            call_command("audit", "verify", "--anchors", str(tmp_path / "a.jsonl"))
+
+
+def old_attempt(*, days: int) -> UUID:
+    """Store a handled message of long ago, sealed now."""
+    from messaging.database.partitions import ensure_partitions
+
+    at = store().now() - timedelta(days=days)
+    ensure_partitions(today=at, days_ahead=0)
+    attempt = rows.attempt(rows.message(age=days * 86_400), ANNOUNCE)
+    UnsealedRecords.objects.create(kind="attempt", ids=attempt.id.bytes)
+    chain.seal_everything()
+    return attempt.id
