@@ -8,6 +8,7 @@ from messaging.contracts.upcasting import upcast
 from messaging.errors import (
     ConfigurationError,
     ContractError,
+    MessageExpired,
     MessagingError,
     OperationRefused,
     PermanentError,
@@ -19,7 +20,7 @@ from messaging.publishing import publish, publish_many
 from messaging.scheduling.due import cancel_scheduled
 
 __all__ = [
-    "Command", "ConfigurationError", "Context", "ContractError", "Event", "MessagingError", "OperationRefused",
-    "PermanentError", "Retry", "RetryLater", "Sensitive", "TransactionRequired", "cancel_scheduled", "consumer",
-    "publish", "publish_many", "upcast", "use_correlation",
+    "Command", "ConfigurationError", "Context", "ContractError", "Event", "MessageExpired", "MessagingError",
+    "OperationRefused", "PermanentError", "Retry", "RetryLater", "Sensitive", "TransactionRequired", "cancel_scheduled",
+    "consumer", "publish", "publish_many", "upcast", "use_correlation",
 ]  # fmt: skip

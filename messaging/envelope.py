@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 JSON = "application/json"
@@ -28,6 +29,9 @@ class Envelope:
     headers: dict[str, str] = field(default_factory=dict)
     key: str | None = None
     position: int | None = None
+    expires_at: datetime | None = None
+    blob: dict[str, Any] | None = None
+    """Where the body is, when ``body`` is empty because it is too large for the row."""
     # Where the outbox sends it: all subscribers, or one consumer's run (a replay, an edited copy).
     consumer: str | None = None
     run: int = 1

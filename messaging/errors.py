@@ -44,6 +44,10 @@ class PermanentError(MessagingError):
     """The handler says that retrying cannot help; the message is dead-lettered at once."""
 
 
+class MessageExpired(MessagingError):
+    """The message expired before a consumer came to it; a replay handles it all the same."""
+
+
 class RetryLater(MessagingError):
     """The handler asks to be called again later.
 

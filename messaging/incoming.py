@@ -63,6 +63,7 @@ class Incoming(BaseModel):
     key: str | None = None
     correlation_id: str | None = None
     occurred_at: datetime | None = None
+    expires_at: datetime | None = None
     headers: dict[str, str] = {}
 
     def digest(self) -> str:
@@ -83,6 +84,7 @@ class OwnForm(BaseModel):
     key: Text | None = None
     correlation_id: Text | None = None
     occurred_at: Moment | None = None
+    expires_at: Moment | None = None
 
 
 class CloudEvent(BaseModel):
@@ -102,6 +104,7 @@ class CloudEvent(BaseModel):
     dataversion: Version | None = None
     partitionkey: Text | None = None
     correlationid: Text | None = None
+    expirytime: Moment | None = None
 
 
 def read(raw: bytes, *, content_type: str) -> Incoming:
@@ -129,6 +132,7 @@ def _own(document: dict[str, Any]) -> Incoming:
     return Incoming(
         type=form.type, version=form.version, data=exact.dumps(form.data), id=form.id, key=form.key,
         correlation_id=form.correlation_id, occurred_at=form.occurred_at,
+        expires_at=form.expires_at,
     )  # fmt: skip
 
 
@@ -142,7 +146,7 @@ def _cloud_event(document: dict[str, Any]) -> Incoming:
     return Incoming(
         type=name, version=version or 1, data=exact.dumps(event.data), id=event.id, source=event.source,
         key=event.partitionkey or event.subject, correlation_id=event.correlationid, occurred_at=event.time,
-        headers=extensions,
+        expires_at=event.expirytime, headers=extensions,
     )  # fmt: skip
 
 

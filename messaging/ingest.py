@@ -70,6 +70,7 @@ def _accept(incoming: Incoming, *, source: str, headers: Mapping[str, str]) -> R
     envelope = wrap(
         message, key=incoming.key, headers={**headers, **incoming.headers}, source=origin,
         correlation_id=incoming.correlation_id, occurred_at=incoming.occurred_at,
+        expires_at=incoming.expires_at,
     )  # fmt: skip
     if incoming.id:
         earlier = _remember(origin, incoming, envelope.id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from messaging.errors import ConfigurationError, ContractError, PermanentError, RetryLater
+from messaging.errors import ConfigurationError, ContractError, MessageExpired, PermanentError, RetryLater
 
 _DURATION = re.compile(r"\A(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
 LONGEST_WAIT = 10 * 365 * 86400.0
@@ -84,6 +84,8 @@ Decision = TryAgain | GiveUp | Ignore
 
 def decide(error: BaseException, *, failures: int, retry: Retry) -> Decision:
     """Say what follows ``error`` when ``failures`` executions failed before it."""
+    if isinstance(error, MessageExpired):
+        return GiveUp("expired")
     if isinstance(error, RetryLater):
         return TryAgain(min(error.after.total_seconds(), LONGEST_WAIT), is_failure=False)
     if isinstance(error, retry.ignore):

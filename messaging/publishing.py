@@ -14,10 +14,11 @@ from opentelemetry.trace import SpanKind
 from messaging import clock, tracing
 from messaging.context import current_correlation, current_scope, transaction_depth
 from messaging.contracts.model import MessageModel
-from messaging.database import put
+from messaging.database import put, store
 from messaging.envelope import Envelope
 from messaging.errors import ContractError, TransactionRequired
 from messaging.ids import new_id
+from messaging.policy import seconds
 from messaging.scheduling.due import due_time
 from messaging.settings import options
 
@@ -39,12 +40,16 @@ def publish(
     occurred_at: datetime | None = None,
     delay: Delay | None = None,
     at: datetime | None = None,
+    expires_in: Delay | None = None,
+    expires_at: datetime | None = None,
 ) -> UUID:
     """Publish an event in the caller's transaction and return its id.
 
     ``key`` names what the event is about ("order 42"). Inside a handler the correlation and cause are taken
     from the message being handled, and the follow-up is stored when the handler's transaction commits.
     ``delay`` ("10m", seconds, a timedelta) or ``at`` makes it wait; ``cancel_scheduled`` takes it back until then.
+    A consumer that has not begun with it ``expires_in`` ("1h") after it was sent, or by ``expires_at``, never does:
+    the message is dead-lettered there as expired.
 
     Raises:
         TransactionRequired: no transaction is open.
@@ -52,7 +57,7 @@ def publish(
     """
     return publish_many(
         [message], key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
-        occurred_at=occurred_at, delay=delay, at=at,
+        occurred_at=occurred_at, delay=delay, at=at, expires_in=expires_in, expires_at=expires_at,
     )[0]  # fmt: skip
 
 
@@ -67,14 +72,17 @@ def publish_many(
     occurred_at: datetime | None = None,
     delay: Delay | None = None,
     at: datetime | None = None,
+    expires_in: Delay | None = None,
+    expires_at: datetime | None = None,
 ) -> list[UUID]:
     """Publish several events with one statement; see ``publish``."""
     due_at = due_time(delay=delay, at=at)
+    expires_at = _expiry(expires_in, expires_at, due_at)
     with tracing.span("publish", kind=SpanKind.PRODUCER, messaging__system="signalbox") as current:
         envelopes = [
             wrap(
                 message, key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
-                occurred_at=occurred_at, due_at=due_at,
+                occurred_at=occurred_at, due_at=due_at, expires_at=expires_at,
             )
             for message in messages
         ]  # fmt: skip
@@ -125,6 +133,7 @@ def wrap(
     source: str | None = None,
     tenant: str = "",
     occurred_at: datetime | None = None,
+    expires_at: datetime | None = None,
     **routing: Any,
 ) -> Envelope:
     """Put a message into its envelope. ``routing`` is where and when it goes: consumer, run, resolves, due_at."""
@@ -146,8 +155,26 @@ def wrap(
         causation_id=str(scope.context.message_id) if scope else None,
         traceparent=tracing.child_traceparent(),
         occurred_at=occurred_at or clock.now(),
+        expires_at=expires_at,
         **routing,
     )
+
+
+def _expiry(expires_in: Delay | None, expires_at: datetime | None, due_at: datetime | None) -> datetime | None:
+    """Return when a message expires, on the database's clock; ``expires_in`` counts from its due time.
+
+    Raises:
+        ContractError: both are given, a time without a zone, or one before the message is due.
+    """
+    if expires_at is None:
+        return None if expires_in is None else (due_at or store().now()) + timedelta(seconds=seconds(expires_in))
+    if expires_in is not None:
+        raise ContractError("Give expires_in or expires_at, not both.", field="expires_at")
+    if expires_at.tzinfo is None:
+        raise ContractError(f"expires_at={expires_at!r} has no time zone.", field="expires_at")
+    if due_at and expires_at <= due_at:
+        raise ContractError(f"It would expire at {expires_at}, before it is due at {due_at}.", field="expires_at")
+    return expires_at
 
 
 def encode(message: MessageModel) -> bytes:

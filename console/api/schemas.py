@@ -144,6 +144,8 @@ class PublishRequest(Body):
     key: str | None = Field(None, max_length=200, description="What the event is about; orders its deliveries.")
     correlation_id: str | None = Field(None, max_length=200)
     id: str | None = Field(None, max_length=200, description="The sender's own id: the same id again is a duplicate.")
+    occurred_at: datetime | None = Field(None, description="When it happened.")
+    expires_at: datetime | None = Field(None, description="A consumer that has not begun by then never does.")
 
 
 class Accepted(Schema):

@@ -135,7 +135,8 @@ def _message(envelope: Envelope) -> tuple[Any, ...]:
     return (
         envelope.id, envelope.type, envelope.version, envelope.kind, envelope.source, envelope.tenant,
         envelope.content_type, envelope.body, json.dumps(envelope.headers), envelope.key, envelope.position,
-        envelope.correlation_id, envelope.causation_id, envelope.traceparent, envelope.occurred_at, envelope.consumer,
+        envelope.correlation_id, envelope.causation_id, envelope.traceparent, envelope.occurred_at,
+        envelope.expires_at, json.dumps(envelope.blob) if envelope.blob else None, envelope.consumer,
     )  # fmt: skip
 
 
@@ -168,12 +169,12 @@ def _delta(delta: Delta) -> tuple[Any, ...]:
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
-    headers = row[9]
+    headers, blob = row[9], row[20]
     return Claimed(
         message_id=row[0], consumer=row[1], run=row[2], failures=row[3], crashes=row[4], resolves=row[5],
         type=row[6] or "", version=row[7] or 0, body=bytes(row[8] or b""),
         headers=json.loads(headers) if isinstance(headers, str) else headers or {},
         key=row[10], correlation_id=row[11] or "", causation_id=row[12], traceparent=row[13] or "",
         source=row[14] or "", tenant=row[15] or "", published_at=row[16] or row[18], created_at=row[17],
-        locked_at=row[18],
+        locked_at=row[18], expires_at=row[19], blob=json.loads(blob) if isinstance(blob, str) else blob,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _MESSAGE = (
     "id, type, version, kind, source, tenant, content_type, body, headers, key, position, correlation_id,"
-    " causation_id, traceparent, occurred_at, consumer"
+    " causation_id, traceparent, occurred_at, expires_at, blob, consumer"
 )
 _OUTBOX = "message_id, type, key, position, created_at, consumer, run, resolves"
 _HINT = (
@@ -14,7 +14,7 @@ _HINT = (
 PUBLISH_ONE = f"""
 WITH message AS (
     INSERT INTO messaging_message ({_MESSAGE}, published_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, clock_timestamp())
     RETURNING id, type, key, position, published_at, consumer
 )
 INSERT INTO messaging_outboxentry ({_OUTBOX})
@@ -25,13 +25,13 @@ _STORE_MANY = f"""
 WITH given AS (
     SELECT * FROM unnest(
         %s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[],
-        %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::int[],
-        %s::uuid[], %s::timestamptz[]
+        %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
+        %s::text[], %s::text[], %s::int[], %s::uuid[], %s::timestamptz[]
     ) AS g ({_MESSAGE}, run, resolves, due_at)
 ), message AS (
     INSERT INTO messaging_message ({_MESSAGE}, published_at)
     SELECT id, type, version, kind, source, tenant, content_type, body, headers::jsonb, key, position, correlation_id,
-        causation_id, traceparent, occurred_at, consumer, clock_timestamp() FROM given
+        causation_id, traceparent, occurred_at, expires_at, blob::jsonb, consumer, clock_timestamp() FROM given
 )"""
 
 PUBLISH_MANY = f"""{_STORE_MANY}
@@ -121,7 +121,7 @@ CLAIM_ALONE = _CLAIM.format(alone="is_alone", horizon=_HORIZON)
 _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
     m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at,
-    clock_timestamp()
+    clock_timestamp(), m.expires_at, m.blob
 FROM (SELECT set_config('lock_timeout', '{timeout}', true)) AS patience,
     messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %s {only}

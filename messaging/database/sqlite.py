@@ -159,7 +159,8 @@ def _message(one: Envelope) -> tuple[Any, ...]:
     return (
         one.id.hex, one.type, one.version, one.kind, one.source, one.tenant, one.content_type, one.body,
         json.dumps(one.headers), one.key, one.position, one.correlation_id, one.causation_id, one.traceparent,
-        text_time(one.occurred_at), one.consumer,
+        text_time(one.occurred_at), text_time(one.expires_at) if one.expires_at else None,
+        json.dumps(one.blob) if one.blob else None, one.consumer,
     )  # fmt: skip
 
 
@@ -199,5 +200,6 @@ def _claimed(row: tuple[Any, ...], now: datetime) -> Claimed:
         resolves=UUID(row[5]) if row[5] else None, type=row[6] or "", version=row[7] or 0, body=bytes(row[8] or b""),
         headers=json.loads(row[9]) if row[9] else {}, key=row[10], correlation_id=row[11] or "", causation_id=row[12],
         traceparent=row[13] or "", source=row[14] or "", tenant=row[15] or "", published_at=_time(row[16], now),
-        created_at=_time(row[17], now), locked_at=now,
+        created_at=_time(row[17], now), locked_at=now, expires_at=row[18].replace(tzinfo=UTC) if row[18] else None,
+        blob=json.loads(row[19]) if row[19] else None,
     )  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 INSERT_MESSAGE = """
 INSERT INTO messaging_message (id, type, version, kind, source, tenant, content_type, body, headers, key, position,
-    correlation_id, causation_id, traceparent, occurred_at, consumer, published_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+    correlation_id, causation_id, traceparent, occurred_at, expires_at, blob, consumer, published_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 
 INSERT_OUTBOX = """
 INSERT INTO messaging_outboxentry (message_id, type, key, position, created_at, consumer, run, resolves)
@@ -66,7 +66,8 @@ WHERE rowid IN (
 
 LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
-    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at
+    m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at, m.expires_at,
+    m.blob
 FROM messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %(token)s AND (%(only)s IS NULL OR d.message_id = %(only)s)
 ORDER BY d.message_id"""

@@ -45,6 +45,13 @@ class Claimed:
     """When it entered the outbox for this run: where its critical time begins."""
     locked_at: datetime
     """The database's clock when the row was locked."""
+    expires_at: datetime | None = None
+    blob: dict[str, Any] | None = None
+
+    @property
+    def is_expired(self) -> bool:
+        """A replay is a person's decision: it runs whatever the message's age."""
+        return self.run == 1 and self.expires_at is not None and self.expires_at <= self.locked_at
 
 
 @dataclass(slots=True, kw_only=True)

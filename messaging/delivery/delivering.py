@@ -25,7 +25,7 @@ from messaging.delivery import settling
 from messaging.delivery.execution import Execution, execute
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
-from messaging.errors import MessagingError, StaleClaim
+from messaging.errors import MessageExpired, MessagingError, StaleClaim
 
 log = logging.getLogger("messaging.delivery")
 CONFLICT_TRIES = 8
@@ -85,8 +85,9 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
         with failpoints.atomic("chunk"):
             rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
             # What failed before is likely to fail again: it runs alone and spares its neighbours a rollback.
-            by_themselves = [row for row in rows if row.failures or len(rows) == 1]
-            fresh = [row for row in rows if not row.failures and len(rows) > 1]
+            is_calm = {row.message_id: len(rows) > 1 and not row.failures and not row.is_expired for row in rows}
+            by_themselves = [row for row in rows if not is_calm[row.message_id]]
+            fresh = [row for row in rows if is_calm[row.message_id]]
             if fresh:
                 _run_together(consumer, token, fresh, sizer)
             _make_callbacks_robust()
@@ -211,6 +212,10 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
 def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
     """At most once: settled first. A failure is recorded as dropped and never runs again."""
     execution = Execution(row=row, started_at=row.locked_at)
+    if row.is_expired:
+        execution.error = MessageExpired()
+        _fail(consumer, token, execution)
+        return
     with failpoints.atomic("at_most_once"):
         if not store().lock(token=token, only=row.message_id):
             return

@@ -18,7 +18,7 @@ from messaging.contracts.registry import decode
 from messaging.database.connections import is_aborted
 from messaging.database.statements import Claimed
 from messaging.envelope import Envelope
-from messaging.errors import ContractError, PermanentError
+from messaging.errors import ContractError, MessageExpired, PermanentError
 
 
 class SwallowedDatabaseError(PermanentError):
@@ -67,6 +67,8 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
 def _call(consumer: Consumer, row: Claimed, scope: Scope) -> None:
     if not row.type:
         raise ContractError("The message's row is gone: retention removed it while a delivery still waited.")
+    if row.is_expired:
+        raise MessageExpired
     model = consumer.accepts.get(row.type)
     if model is None:
         raise ContractError(f"{consumer.name} does not handle {row.type}.", field="type")

@@ -20,6 +20,9 @@ class ConsumerState(models.Model):
     on_failure = models.CharField(max_length=8, blank=True, db_default="")
     """Of an ordered consumer: "block" or "skip" what follows a dead letter with the same key."""
     filter = models.JSONField(null=True)
+    batch_size = models.PositiveIntegerField(null=True)
+    batch_seconds = models.FloatField(null=True)
+    """Of a batch consumer: it is called with so many messages, or with what there is when the oldest waited so long."""
     synced_at = models.DateTimeField()
     retired_at = models.DateTimeField(null=True)
     paused_at = models.DateTimeField(null=True)

@@ -28,6 +28,10 @@ class Message(models.Model):
     published_at = models.DateTimeField()
     consumer = models.CharField(max_length=200, null=True)
     """Published to this consumer only (a reply, a timeout, an edited copy); null means to all subscribers."""
+    expires_at = models.DateTimeField(null=True)
+    """From then on no consumer handles it for the first time: it is dead-lettered as expired."""
+    blob = models.JSONField(null=True)
+    """Where the body is when it is too large for the row: name in the storage, sha256 and size in bytes."""
 
     class Meta:
         indexes = [
