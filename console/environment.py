@@ -27,6 +27,13 @@ def flag(name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name}={value!r} is not a switch; use 1 or 0.")
 
 
+def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = text(name, default).lower()
+    if value in choices:
+        return value
+    raise ImproperlyConfigured(f"{name}={value!r} is none of {', '.join(choices)}.")
+
+
 def integer(name: str, default: int, *, minimum: int = 0) -> int:
     value = text(name)
     if not value:

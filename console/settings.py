@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 from console import environment as env
 
@@ -147,13 +150,35 @@ READY_MAX_LAG_SECONDS = env.number("SIGNALBOX_READY_MAX_LAG_SECONDS", 60.0, mini
 
 TRACING = bool(env.text("OTEL_EXPORTER_OTLP_ENDPOINT") or env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 
+LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "text"))
+"""auto: text for a terminal and embedded, a JSON object a line otherwise."""
+_JSON = LOG_FORMAT == "json" or (LOG_FORMAT == "auto" and not EMBEDDED and not sys.stderr.isatty())
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"delivery": {"()": "messaging.logs.DeliveryContext"}},
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s%(delivery)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "%(levelname)s %(name)s %(message)s",
+            "timestamp": "time",
+            "reserved_attrs": [*RESERVED_ATTRS, "delivery"],
+            "static_fields": {"source": env.text("SIGNALBOX_SOURCE", "signalbox")},
+            "rename_fields": {"levelname": "level", "name": "logger"},
+        },
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler", "formatter": "json" if _JSON else "text", "filters": ["delivery"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING" if EMBEDDED else "INFO").upper()},
-}
+    # One record a delivery: INFO logs those that were handled too, DEBUG also that they were received.
+    "loggers": {
+        "messaging.deliveries": {"level": env.text("LOG_DELIVERIES", "CRITICAL" if EMBEDDED else "WARNING").upper()}
+    },
+}  # fmt: skip
 
 _GREYS = {
     "50": "245 246 247", "100": "232 235 239", "200": "227 230 234", "300": "203 209 216", "400": "133 142 154",

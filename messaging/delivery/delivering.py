@@ -231,7 +231,6 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
 
 def _fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
     assert execution.error is not None
-    log.info("%s failed on %s: %r", consumer.name, execution.row.message_id, execution.error)
     try:
         settling.settle_failed(consumer, token, execution)
     except StaleClaim:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from opentelemetry.trace import SpanKind
 
-from messaging import clock, failpoints, tracing
+from messaging import clock, failpoints, logs, tracing
 from messaging.consumers import Consumer
 from messaging.context import Context, Scope, current_scope, transaction_depth
 from messaging.contracts.registry import decode
@@ -73,6 +73,7 @@ def _call(consumer: Consumer, row: Claimed, scope: Scope) -> None:
     if model is None:
         raise ContractError(f"{consumer.name} does not handle {row.type}.", field="type")
     message = decode(row.type, row.version, row.body, model=model)
+    logs.received(row)
     failpoints.reach("handler.before")
     consumer.handler(message, scope.context)
     failpoints.reach("handler.after")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from messaging import failpoints, policy
+from messaging import failpoints, logs, policy
 from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.statements import AttemptRow, Claimed
@@ -34,6 +34,7 @@ def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = 
     deltas = deltas_of((row.consumer, outcome, row.duration_us, row.critical_us) for row in rows)
     if store().settle(token=token, rows=rows, deltas=deltas) != len(rows):
         raise StaleClaim
+    logs.after_commit(executions, outcome)
     for execution in executions:
         if execution.row.resolves:
             resolve(execution.row.resolves)
@@ -127,6 +128,7 @@ def record(execution: Execution, failure: Failure, outcome: str, *, after: datet
         error_type=failure.type, error_message=failure.message, location=failure.location,
         traceback=failure.traceback, fingerprint=failure.fingerprint,
     )  # fmt: skip
+    logs.after_commit([execution], outcome)
     UnsealedRecords.objects.create(kind="attempt", ids=base.id.bytes)
     count(base.consumer, outcome, base.duration_us, base.critical_us)
 

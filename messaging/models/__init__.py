@@ -1,8 +1,7 @@
 """The tables. Hot ones hold work and stay small; history is appended and never updated.
 
 Hot: OutboxEntry, ScheduledMessage, KeyCounter, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription,
-Schedule, QuarantinedMessage.
-UnsealedRecords.
+Schedule, QuarantinedMessage, UnsealedRecords.
 History (partitioned by UUIDv7 on PostgreSQL, no foreign key points into it): Message, Attempt, AuditRecord.
 The bus writes through ``messaging.database``; these classes serve migrations, queries and the admin.
 """
