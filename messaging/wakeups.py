@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import current_app
@@ -39,11 +40,22 @@ def wake(work: dict[str, int]) -> None:
     if not work:
         return
     try:
-        with current_app.pool.acquire() as connection:
+        with current_app.pool.acquire() as connection, _fresh_after_failure(connection):
             for consumer, deliveries in work.items():
                 _wake_one(connection, consumer, deliveries)
     except _broker_errors() as error:
         raise TransportUnavailable(f"The broker did not take a wake-up: {error}") from error
+
+
+@contextmanager
+def _fresh_after_failure(connection: Connection) -> Iterator[None]:
+    """Take a connection that failed apart: the pool would hand it out again, broken as it is."""
+    try:
+        yield
+    except _broker_errors():
+        untyped: Any = connection
+        untyped.collect()
+        raise
 
 
 def _broker_errors() -> tuple[type[Exception], ...]:

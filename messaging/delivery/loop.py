@@ -68,8 +68,14 @@ def deliver_once(consumer: Consumer, turn: int = 0) -> int:
     name_session(worker)
     token = new_id()
     first, second = (True, False) if turn % ALONE_EVERY == ALONE_EVERY - 1 else (False, True)
-    claimed = _claim(consumer, token, worker, sizer, alone=first)
-    claimed = claimed or _claim(consumer, token, worker, sizer, alone=second)
+    try:
+        claimed = _claim(consumer, token, worker, sizer, alone=first)
+        claimed = claimed or _claim(consumer, token, worker, sizer, alone=second)
+    except (DatabaseError, InterfaceError):
+        # Only the answer may be lost: what was claimed would stay so for as long as this process lives.
+        connection.close()
+        release(token)
+        raise
     if claimed:
         _deliver(consumer, token, sizer)
         signals.changed.send_robust(None, topics=frozenset({"messages", "dead_letters", "consumers"}))

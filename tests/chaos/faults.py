@@ -111,6 +111,12 @@ def _cut_commits(system: System, dice: Dice) -> str:
     return ", ".join(cuts)
 
 
+def _cut_answers(system: System, dice: Dice) -> str:
+    cuts: list[Cut] = ["answer"] * dice.randint(1, 6)
+    system.proxy.arm(cuts)
+    return f"{len(cuts)} answers"
+
+
 def _flush_redis(system: System, dice: Dice) -> str:
     with system.redis.ours() as client:
         client.flushall()
@@ -179,6 +185,10 @@ FAULTS = (
     Fault(
         name="cut at COMMIT", weight=5, act=_cut_commits,
         does="1 to 4 connections cut when COMMIT was sent, before its answer came (two of three were carried out)",
+    ),
+    Fault(
+        name="cut at an answer", weight=3, act=_cut_answers,
+        does="1 to 6 connections cut at whatever statement comes next, when it was carried out",
     ),
     Fault(name="flush Redis", weight=2, does="FLUSHALL", act=_flush_redis, lacks=_broker_is("redis")),
     Fault(

@@ -27,6 +27,9 @@ class Ledger:
     def note(self, number: int, answer: Answer) -> None:
         self._file.write(f"{number} {answer}\n")
 
+    def close(self) -> None:
+        self._file.close()
+
 
 @dataclass(frozen=True)
 class Entries:

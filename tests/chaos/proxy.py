@@ -1,7 +1,8 @@
-"""A proxy in front of PostgreSQL that reads just enough of the protocol to see a COMMIT go out, and cuts there.
+"""A proxy in front of PostgreSQL that reads just enough of the protocol to cut where it hurts most.
 
-The client cannot know whether its transaction was committed. Half of the cuts come after the server's answer and
-before the client has it, half before the server has seen the COMMIT: the right conduct is the same in both.
+It sees a COMMIT go out: the client cannot know whether its transaction was committed. Some of these cuts come after
+the server's answer and before the client has it, some before the server has seen the COMMIT: the right conduct is the
+same in both. It can also cut at any statement, for those that commit by themselves.
 """
 
 from __future__ import annotations
@@ -13,27 +14,24 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
-Cut = Literal["after", "before"]
-"""Whether the server carries the COMMIT out."""
+Cut = Literal["after", "before", "answer"]
+"""At a COMMIT, after or before the server carried it out; or at whatever is asked next, before its answer."""
 READ_SIZE = 65_536
 ANSWER_SECONDS = 2.0
 _TYPED_HEADER, _FIRST_HEADER = 5, 4
 
 
 class Frames:
-    """Splits what a client sends into the protocol's messages, and says which of them is a COMMIT."""
+    """Splits what a client sends into the protocol's messages."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._is_first = True  # the start-up message alone bears no type
 
-    def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
-        """Return the messages completed by ``data``, each with whether it is a COMMIT."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the messages completed by ``data``."""
         self._buffer += data
-        complete: list[tuple[bytes, bool]] = []
-        while message := self._next():
-            complete.append((message, is_commit(message)))
-        return complete
+        return list(iter(self._next, b""))
 
     def _next(self) -> bytes:
         header = _FIRST_HEADER if self._is_first else _TYPED_HEADER
@@ -67,7 +65,7 @@ class Proxy:
         self._is_ready.wait()
 
     def arm(self, cuts: list[Cut]) -> None:
-        """Cut at the next COMMITs, whoever sends them."""
+        """Cut at the next opportunities, whoever gives them."""
         self._armed.extend(cuts)
 
     def disarm(self) -> None:
@@ -94,8 +92,10 @@ class Proxy:
         writer.transport.abort()
         to_server.transport.abort()
 
-    def take_cut(self) -> Cut | None:
-        return self._armed.pop(0) if self._armed else None
+    def take_cut(self, message: bytes) -> Cut | None:
+        """Return how to cut at this message of a client, if at all."""
+        is_fit = self._armed and (message[:1] in b"SQ" if self._armed[0] == "answer" else is_commit(message))
+        return self._armed.pop(0) if is_fit else None
 
 
 class _Client:
@@ -111,8 +111,8 @@ class _Client:
     async def pass_requests(self) -> None:
         frames = Frames()
         while data := await self._reader.read(READ_SIZE):
-            for message, is_commit_ in frames.feed(data):
-                cut = self._proxy.take_cut() if is_commit_ else None
+            for message in frames.feed(data):
+                cut = self._proxy.take_cut(message)
                 if cut is not None:
                     await self._cut(message, cut)
                     return
@@ -127,11 +127,11 @@ class _Client:
             self._writer.write(data)
             await self._writer.drain()
 
-    async def _cut(self, commit: bytes, cut: Cut) -> None:
+    async def _cut(self, message: bytes, cut: Cut) -> None:
         """End the client's connection; the caller ends the server's."""
         self._is_cut = True
-        if cut == "after":
-            self._to_server.write(commit)
+        if cut != "before":
+            self._to_server.write(message)
             await self._to_server.drain()
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._is_answered.wait()
