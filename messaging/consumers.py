@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
-from messaging.context import Context
+from messaging.context import BatchContext, Context
 from messaging.contracts.model import MessageModel, package_of
 from messaging.errors import ConfigurationError
-from messaging.policy import Retry
+from messaging.policy import Retry, seconds
 from messaging.settings import options
 
 Guarantee = Literal["exactly_once", "at_least_once", "at_most_once"]
 GUARANTEES = ("exactly_once", "at_least_once", "at_most_once")
-Handler = Callable[[Any, Context], None]
+Handler = Callable[[Any, Context], None] | Callable[[list[Any], BatchContext], None]
+LARGEST_BATCH = 400
 H = TypeVar("H", bound=Handler)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Call the handler with a list: of ``size`` messages, or of what there is when the oldest waited ``seconds``."""
+
+    size: int = 100
+    seconds: str | float | timedelta = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= LARGEST_BATCH:
+            raise ConfigurationError(f"Batch(size={self.size}) must be 1 to {LARGEST_BATCH}.")
+        seconds(self.seconds)
+
+    @property
+    def wait(self) -> float:
+        """The longest wait for company, in seconds."""
+        return seconds(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +47,7 @@ class Consumer:
     accepts: dict[str, type[MessageModel]]
     guarantee: Guarantee
     given_retry: Retry | None
+    batch: Batch | None = None
 
     @property
     def retry(self) -> Retry:
@@ -53,12 +74,14 @@ def consumer(
     name: str | None = None,
     guarantee: Guarantee = "exactly_once",
     retry: Retry | None = None,
+    batch: Batch | None = None,
 ) -> Callable[[H], H]:
     """Declare a handler as a consumer of one or more contracts.
 
     exactly_once: the handler's writes, its follow-ups and the outcome share one transaction.
     at_least_once: the handler runs outside a transaction (for calls to other systems); use ``context.idempotency_key``.
     at_most_once: the delivery is settled before the handler runs.
+    ``batch``: the handler is called as ``(events: list, batch: BatchContext)``.
 
     Raises:
         ConfigurationError: no contract, a wrong guarantee, or a name that is taken.
@@ -76,6 +99,7 @@ def consumer(
             accepts={model.contract_name: model for model in models},
             guarantee=guarantee,
             given_retry=retry,
+            batch=batch,
         )
         earlier = _consumers.get(declared.name)
         if earlier and earlier.path != declared.path:

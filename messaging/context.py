@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from django.db import transaction
 
 from messaging.envelope import Envelope
 
+M = TypeVar("M")
 TransactionDepth = tuple[bool, int]
 _NAMESPACE = uuid.UUID("5f1f2a52-6c1d-5d0e-9f7e-6c6d5349474e")
 
@@ -43,6 +45,28 @@ class Context:
     def idempotency_key(self) -> str:
         """Stable over the retries of a run, fresh for a replay: hand it to an external service."""
         return str(uuid.uuid5(_NAMESPACE, f"{self.message_id}:{self.consumer}:{self.run}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchContext:
+    """What a batch handler is told: a context for each message, in the same order."""
+
+    contexts: tuple[Context, ...]
+
+    def each(self, messages: Iterable[M]) -> Iterator[tuple[M, Context]]:
+        """Go through the messages with their contexts; what is published meanwhile is caused by the one at hand.
+
+        Outside of it follow-ups belong to the flow of the batch's first message.
+        """
+        scope = current_scope.get()
+        try:
+            for message, context in zip(messages, self.contexts, strict=True):
+                if scope is not None:
+                    scope.context = context
+                yield message, context
+        finally:
+            if scope is not None:
+                scope.context = self.contexts[0]
 
 
 @dataclass(slots=True)

@@ -12,9 +12,11 @@ from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
 from messaging import rescue, signals, tracing
+from messaging.consumers import find_consumer
 from messaging.database import store
 from messaging.database.statements import Relayed
 from messaging.database.waiting import Hints, open_hints
+from messaging.delivery.batches import is_ripe
 from messaging.delivery.presence import Presence, name_session
 from messaging.errors import TransportUnavailable
 from messaging.settings import options
@@ -115,7 +117,7 @@ class Relay:
             self._look_at = now + options().poll_seconds
             for consumer in store().claimable():
                 work.setdefault(consumer, options().chunk_limit * options().wakeups_per_consumer)
-        self._wake(work)
+        self._wake({name: deliveries for name, deliveries in work.items() if _is_worth_waking(name)})
         if relayed.taken:
             signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
         return relayed.taken
@@ -138,6 +140,12 @@ class Relay:
         if self._presence.is_idle != is_idle:
             self._presence.is_idle = is_idle
             self._presence.beat()
+
+
+def _is_worth_waking(name: str) -> bool:
+    """A batch consumer whose batch is not full sleeps on: its turn comes with a later look, as the oldest ages."""
+    consumer = find_consumer(name)
+    return consumer is None or is_ripe(consumer)
 
 
 def run(stop: threading.Event, *, on_start: Callable[[], None] | None = None) -> None:

@@ -42,7 +42,9 @@ def _synchronise_one(declared: Consumer, now: datetime, *, is_deploy: bool) -> N
         defaults={
             "queue": declared.queue, "guarantee": declared.guarantee, "handler": declared.path,
             "description": (declared.handler.__doc__ or "").strip().split("\n\n")[0],
-            "policy": declared.retry.describe(), "synced_at": now, "retired_at": None,
+            "policy": declared.retry.describe(), "synced_at": now,
+            "batch_size": declared.batch.size if declared.batch else None,
+            "batch_seconds": declared.batch.wait if declared.batch else None, "retired_at": None,
         },
     )  # fmt: skip
     wanted = set(declared.accepts)

@@ -90,7 +90,7 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
             fresh = [row for row in rows if is_calm[row.message_id]]
             if fresh:
                 _run_together(consumer, token, fresh, sizer)
-            _make_callbacks_robust()
+            make_callbacks_robust()
     except _ChunkFailed as failed:
         sizer.shrink()
         _deliver_around(consumer, token, fresh, failed.place, sizer)
@@ -116,7 +116,7 @@ def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], size
         execution = execute(consumer, row)
         sizer.note(execution.duration_us)
         if execution.error is not None:
-            if isinstance(execution.error, DatabaseError) and _is_conflict(execution.error):
+            if isinstance(execution.error, DatabaseError) and is_conflict(execution.error):
                 raise _Conflict(execution.error)
             raise _ChunkFailed(place)
         executions.append(execution)
@@ -175,19 +175,19 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
                 if execution.error is not None:
                     raise _ChunkFailed
                 settling.settle_done(token, [execution])
-                _make_callbacks_robust()
+                make_callbacks_robust()
             return
         except _ChunkFailed:
             assert execution is not None
-            if execution.error is not None and not _is_conflict(execution.error):
-                _fail(consumer, token, execution)
+            if execution.error is not None and not is_conflict(execution.error):
+                fail(consumer, token, execution)
                 return
         except DatabaseError as error:
             if is_connection_error(error) or execution is None:
                 raise
             if not must_run_again(error):
                 execution.error = error
-                _fail(consumer, token, execution)
+                fail(consumer, token, execution)
                 return
         pause(random.uniform(0.002, 0.05))  # noqa: S311  jitter, no secret
     raise Contended
@@ -198,13 +198,13 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
     execution = execute(consumer, row)
     sizer.note(execution.duration_us)
     if execution.error is not None:
-        _fail(consumer, token, execution)
+        fail(consumer, token, execution)
         return
     try:
         with failpoints.atomic("at_least_once"):
             if store().lock(token=token, only=row.message_id):
                 settling.settle_done(token, [execution])
-                _make_callbacks_robust()
+                make_callbacks_robust()
     except StaleClaim:
         log.warning("%s: %s was taken over while its handler ran.", consumer.name, row.message_id)
 
@@ -214,7 +214,7 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
     execution = Execution(row=row, started_at=row.locked_at)
     if row.is_expired:
         execution.error = MessageExpired()
-        _fail(consumer, token, execution)
+        fail(consumer, token, execution)
         return
     with failpoints.atomic("at_most_once"):
         if not store().lock(token=token, only=row.message_id):
@@ -229,7 +229,8 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
             put(execution.published)
 
 
-def _fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
+def fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
+    """Write what follows a failed execution, unless it was taken over meanwhile."""
     assert execution.error is not None
     try:
         settling.settle_failed(consumer, token, execution)
@@ -237,11 +238,12 @@ def _fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
         log.warning("%s: %s was taken over while it failed.", consumer.name, execution.row.message_id)
 
 
-def _is_conflict(error: BaseException) -> bool:
+def is_conflict(error: BaseException) -> bool:
+    """Say whether the database asks for the whole transaction again."""
     return isinstance(error, DatabaseError) and (must_run_again(error) or is_connection_error(error))
 
 
-def _make_callbacks_robust() -> None:
+def make_callbacks_robust() -> None:
     """A handler's on_commit callback runs after its commit: its failure must not look like the delivery's."""
     waiting: list[tuple[Any, ...]] = list(connection.run_on_commit)
     connection.run_on_commit = [(sids, callback, True) for sids, callback, _ in waiting]  # type: ignore[misc]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from opentelemetry.trace import SpanKind
@@ -14,6 +15,7 @@ from opentelemetry.trace import SpanKind
 from messaging import clock, failpoints, logs, tracing
 from messaging.consumers import Consumer
 from messaging.context import Context, Scope, current_scope, transaction_depth
+from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import decode
 from messaging.database.connections import is_aborted
 from messaging.database.statements import Claimed
@@ -54,7 +56,7 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     token = current_scope.set(scope)
     try:
         with _handler_span(consumer, row) if tracing.is_on() else nullcontext():
-            _call(consumer, row, scope)
+            call(consumer, read(consumer, row), scope.context, scope)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
         execution.error = error
     finally:
@@ -64,7 +66,12 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     return execution
 
 
-def _call(consumer: Consumer, row: Claimed, scope: Scope) -> None:
+def read(consumer: Consumer, row: Claimed) -> MessageModel:
+    """Return the message of a delivery as its handler wants it.
+
+    Raises:
+        MessageExpired, ContractError: there is none to be handled.
+    """
     if not row.type:
         raise ContractError("The message's row is gone: retention removed it while a delivery still waited.")
     if row.is_expired:
@@ -74,8 +81,17 @@ def _call(consumer: Consumer, row: Claimed, scope: Scope) -> None:
         raise ContractError(f"{consumer.name} does not handle {row.type}.", field="type")
     message = decode(row.type, row.version, row.body, model=model)
     logs.received(row)
+    return message
+
+
+def call(consumer: Consumer, what: Any, context: Any, scope: Scope) -> None:
+    """Call the handler, and see to it that what it wrote can be committed.
+
+    Raises:
+        SwallowedDatabaseError: it cannot.
+    """
     failpoints.reach("handler.before")
-    consumer.handler(message, scope.context)
+    consumer.handler(what, context)
     failpoints.reach("handler.after")
     if transaction_depth() != scope.depth:
         raise SwallowedDatabaseError("The handler left a transaction open or closed one that is not its own.")

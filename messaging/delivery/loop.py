@@ -15,6 +15,8 @@ from django.db.utils import DatabaseError, InterfaceError
 from messaging import signals
 from messaging.consumers import Consumer, find_consumer
 from messaging.database import store
+from messaging.delivery import batches
+from messaging.delivery.batches import BatchSizer
 from messaging.delivery.delivering import Contended, deliver_claim
 from messaging.delivery.presence import name_session, pause, presence
 from messaging.delivery.sizing import Sizer
@@ -63,7 +65,9 @@ def deliver_waiting(name: str) -> bool:
 
 def deliver_once(consumer: Consumer, turn: int = 0) -> int:
     """Claim one chunk and deliver it; return how many deliveries were claimed."""
-    sizer = _sizers.setdefault(consumer.name, Sizer())
+    if not batches.is_ripe(consumer):
+        return 0
+    sizer = _sizers.setdefault(consumer.name, BatchSizer(consumer.batch.size) if consumer.batch else Sizer())
     worker = presence().id
     name_session(worker)
     token = new_id()
@@ -89,7 +93,10 @@ def _claim(consumer: Consumer, token: UUID, worker: UUID, sizer: Sizer, *, alone
 
 def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
     try:
-        deliver_claim(consumer, token, sizer)
+        if consumer.batch:
+            batches.deliver_batch(consumer, token)
+        else:
+            deliver_claim(consumer, token, sizer)
         sizer.went_well()
         return
     except (StaleClaim, Contended) as error:

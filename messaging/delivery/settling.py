@@ -16,7 +16,7 @@ from messaging.errors import StaleClaim
 from messaging.failure import Failure, describe
 from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Delivery, RollupDelta, UnsealedRecords
-from messaging.rollups import deltas_of
+from messaging.rollups import BATCHES, deltas_of
 
 Outcome = Attempt.Outcome
 
@@ -151,6 +151,11 @@ def _attempt(execution: Execution, outcome: str) -> AttemptRow:
         duration_us=execution.duration_us, worker=presence().name, critical_us=execution.critical_us,
         error=describe(execution.error, consumer=row.consumer) if execution.error else None,
     )  # fmt: skip
+
+
+def count_batch(consumer: str) -> None:
+    """Count one call of a batch handler: handled deliveries over calls is the size in use. Needs a transaction."""
+    count(consumer, BATCHES, 0, 0)
 
 
 def record_dropped(execution: Execution) -> None:
