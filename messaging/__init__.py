@@ -5,6 +5,7 @@ from messaging.context import BatchContext, Context, use_correlation
 from messaging.contracts.model import Command, Event
 from messaging.contracts.redaction import Sensitive
 from messaging.contracts.upcasting import upcast
+from messaging.dependencies import Dependency, dependency
 from messaging.errors import (
     ConfigurationError,
     ContractError,
@@ -15,12 +16,14 @@ from messaging.errors import (
     RetryLater,
     TransactionRequired,
 )
+from messaging.limits import Breaker, Rate
 from messaging.policy import Retry
 from messaging.publishing import publish, publish_many
 from messaging.scheduling.due import cancel_scheduled
 
 __all__ = [
-    "Batch", "BatchContext", "Command", "ConfigurationError", "Context", "ContractError", "Event", "MessageExpired",
-    "MessagingError", "OperationRefused", "PermanentError", "Retry", "RetryLater", "Sensitive",
-    "TransactionRequired", "cancel_scheduled", "consumer", "publish", "publish_many", "upcast", "use_correlation",
+    "Batch", "BatchContext", "Breaker", "Command", "ConfigurationError", "Context", "ContractError", "Dependency",
+    "Event", "MessageExpired", "MessagingError", "OperationRefused", "PermanentError", "Rate", "Retry", "RetryLater",
+    "Sensitive", "TransactionRequired", "cancel_scheduled", "consumer", "dependency", "publish", "publish_many",
+    "upcast", "use_correlation",
 ]  # fmt: skip

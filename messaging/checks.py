@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error, register
 
 from messaging.consumers import all_consumers
 from messaging.contracts.registry import known
+from messaging.dependencies import find_dependency
 from messaging.errors import ConfigurationError
 from messaging.settings import options
 
@@ -62,6 +63,20 @@ def check_command_handlers(**_: Any) -> list[CheckMessage]:
                 )
             )
     return errors
+
+
+@register("messaging")
+def check_dependencies(**_: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"{declared.name} depends on {name}, which nobody declared.",
+            hint=f'Write Dependency("{name}", breaker=Breaker(...)) once, in a module that is loaded at start.',
+            id="messaging.E004",
+        )
+        for declared in all_consumers()
+        for name in declared.depends_on
+        if find_dependency(name) is None
+    ]
 
 
 def is_past_tense(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from messaging.context import BatchContext, Context
 from messaging.contracts.model import MessageModel, package_of
 from messaging.errors import ConfigurationError
+from messaging.limits import Breaker, Rate
 from messaging.policy import Retry, seconds
 from messaging.settings import options
 
@@ -47,7 +48,12 @@ class Consumer:
     accepts: dict[str, type[MessageModel]]
     guarantee: Guarantee
     given_retry: Retry | None
+    backlog_limit: int | None = None
     batch: Batch | None = None
+    breaker: Breaker | None = None
+    concurrency: int | None = None
+    depends_on: tuple[str, ...] = ()
+    rate_limit: Rate | None = None
 
     @property
     def retry(self) -> Retry:
@@ -55,6 +61,28 @@ class Consumer:
         if self.given_retry is not None:
             return self.given_retry
         return Retry(immediate=options().retry_immediate, delays=options().retry_delays)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether a worker asks the gate before it claims."""
+        return bool(self.breaker or self.rate_limit or self.concurrency or self.depends_on)
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Ids of the gates it passes before a claim: its own, which sorts first, and its dependencies'."""
+        return (f"consumer:{self.name}", *(f"dependency:{name}" for name in sorted(self.depends_on)))
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The declared limits as an operator reads them; empty without any."""
+        described = {
+            "breaker": self.breaker.describe() if self.breaker else None,
+            "rate_limit": self.rate_limit.describe() if self.rate_limit else None,
+            "concurrency": self.concurrency,
+            "depends_on": list(self.depends_on),
+            "backlog_limit": self.backlog_limit,
+        }
+        return {name: value for name, value in described.items() if value}
 
     @property
     def queue(self) -> str:
@@ -74,7 +102,12 @@ def consumer(
     name: str | None = None,
     guarantee: Guarantee = "exactly_once",
     retry: Retry | None = None,
+    backlog_limit: int | None = None,
     batch: Batch | None = None,
+    breaker: Breaker | None = None,
+    concurrency: int | None = None,
+    depends_on: tuple[str, ...] = (),
+    rate_limit: Rate | None = None,
 ) -> Callable[[H], H]:
     """Declare a handler as a consumer of one or more contracts.
 
@@ -82,15 +115,23 @@ def consumer(
     at_least_once: the handler runs outside a transaction (for calls to other systems); use ``context.idempotency_key``.
     at_most_once: the delivery is settled before the handler runs.
     ``batch``: the handler is called as ``(events: list, batch: BatchContext)``.
+    ``breaker``, ``rate_limit``, ``concurrency`` (claims at once) and the breakers of ``depends_on`` hold for all
+    workers together. Above ``backlog_limit`` deliveries, ingresses refuse what would add to them.
 
     Raises:
-        ConfigurationError: no contract, a wrong guarantee, or a name that is taken.
+        ConfigurationError: no contract, a wrong guarantee or limit, or a name that is taken.
     """
     given: tuple[object, ...] = models
     if not models or not all(isinstance(model, type) and issubclass(model, MessageModel) for model in given):
         raise ConfigurationError("@consumer(...) needs the event or command classes it handles.")
     if guarantee not in GUARANTEES:
         raise ConfigurationError(f"guarantee={guarantee!r} is none of {', '.join(GUARANTEES)}.")
+
+    if any(len(each) == 1 for each in depends_on):
+        raise ConfigurationError(f'depends_on={depends_on!r} must be a tuple of names: depends_on=("card-provider",).')
+    for limit, number in (("concurrency", concurrency), ("backlog_limit", backlog_limit)):
+        if number is not None and number < 1:
+            raise ConfigurationError(f"{limit}={number} must be at least 1.")
 
     def register(handler: H) -> H:
         declared = Consumer(
@@ -99,7 +140,12 @@ def consumer(
             accepts={model.contract_name: model for model in models},
             guarantee=guarantee,
             given_retry=retry,
+            backlog_limit=backlog_limit,
             batch=batch,
+            breaker=breaker,
+            concurrency=concurrency,
+            depends_on=tuple(depends_on),
+            rate_limit=rate_limit,
         )
         earlier = _consumers.get(declared.name)
         if earlier and earlier.path != declared.path:

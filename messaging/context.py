@@ -77,6 +77,9 @@ class Scope:
     depth: TransactionDepth
     """Transaction depth at which the handler was called, see ``transaction_depth``."""
     published: list[Envelope] = field(default_factory=list)
+    depends_on: tuple[str, ...] = ()
+    touched: dict[str, bool] = field(default_factory=dict)
+    """Dependencies that the handler called so far, and whether a call failed."""
 
 
 def transaction_depth() -> TransactionDepth:

@@ -11,11 +11,12 @@ from contextlib import suppress
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
-from messaging import rescue, signals, tracing
+from messaging import pressure, rescue, signals, tracing
 from messaging.consumers import find_consumer
 from messaging.database import store
 from messaging.database.statements import Relayed
 from messaging.database.waiting import Hints, open_hints
+from messaging.delivery import gate
 from messaging.delivery.batches import is_ripe
 from messaging.delivery.presence import Presence, name_session
 from messaging.errors import TransportUnavailable
@@ -63,6 +64,7 @@ class Relay:
         self._look_at = 0.0
         self._due_at = 0.0
         self._rescue_at = 0.0
+        self._shut: frozenset[str] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
         """Relay until ``stop`` is set; survive a database or broker that goes away and comes back."""
@@ -115,9 +117,11 @@ class Relay:
         if now >= self._look_at:
             # Retries that came due, resumed consumers, wake-ups that the broker lost.
             self._look_at = now + options().poll_seconds
+            self._shut = gate.shut()
+            pressure.note()
             for consumer in store().claimable():
                 work.setdefault(consumer, options().chunk_limit * options().wakeups_per_consumer)
-        self._wake({name: deliveries for name, deliveries in work.items() if _is_worth_waking(name)})
+        self._wake({name: count for name, count in work.items() if name not in self._shut and _is_worth_waking(name)})
         if relayed.taken:
             signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
         return relayed.taken

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
 
-from messaging.consumers import Consumer, all_consumers
+from messaging.consumers import Consumer, all_consumers, find_consumer
 from messaging.database import store
-from messaging.models import ConsumerState, Subscription
+from messaging.dependencies import find_dependency
+from messaging.models import ConsumerState, Gate, Subscription
+from messaging.rescheduling import reschedule
 
 
 def synchronise(*, is_deploy: bool = False) -> int:
@@ -36,7 +39,20 @@ def has_news(consumers: list[Consumer]) -> bool:
     return any((type_, declared.name) not in present for declared in consumers for type_ in declared.accepts)
 
 
+def make_gates(ids: Iterable[str]) -> None:
+    """Make the rows in which workers share limits, or note how their breakers are declared now."""
+    for id in sorted(ids):
+        kind, _, name = id.partition(":")
+        owner = find_dependency(name) if kind == Gate.Kind.DEPENDENCY else find_consumer(name)
+        declared = owner.breaker.describe() if owner and owner.breaker else {}
+        row, is_new = Gate.objects.get_or_create(id=id, defaults={"kind": kind, "name": name, "declared": declared})
+        if not is_new and row.declared != declared:
+            Gate.objects.filter(id=id).update(declared=declared)
+
+
 def _synchronise_one(declared: Consumer, now: datetime, *, is_deploy: bool) -> None:
+    if is_deploy:
+        reschedule(declared, now)
     ConsumerState.objects.update_or_create(
         name=declared.name,
         defaults={
@@ -45,8 +61,11 @@ def _synchronise_one(declared: Consumer, now: datetime, *, is_deploy: bool) -> N
             "policy": declared.retry.describe(), "synced_at": now,
             "batch_size": declared.batch.size if declared.batch else None,
             "batch_seconds": declared.batch.wait if declared.batch else None, "retired_at": None,
+            "limits": declared.limits, "backlog_limit": declared.backlog_limit,
         },
     )  # fmt: skip
+    if declared.is_gated:
+        make_gates(declared.gates)
     wanted = set(declared.accepts)
     if is_deploy:
         Subscription.objects.filter(consumer=declared.name).exclude(type__in=wanted).delete()

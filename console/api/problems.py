@@ -15,7 +15,7 @@ from ninja import Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from messaging.contracts.strict_json import path_of
-from messaging.errors import ContractError, OperationRefused, Undecodable, UnknownContract
+from messaging.errors import Backlogged, ContractError, OperationRefused, Undecodable, UnknownContract
 from messaging.incoming import TooLarge, UnknownField, UnsupportedContentType
 from messaging.ingest import IdConflict
 
@@ -88,6 +88,9 @@ def problem_of(error: Exception) -> Problem:
         case OperationRefused():
             status = _STATUS_OF_REFUSAL.get(error.code, 409)
             return Problem(status, error.code, str(error), errors=_blame(error.field, error))
+        case Backlogged():
+            retry = {"Retry-After": str(error.retry_after)}
+            return Problem(429, "backlogged", str(error), headers=retry)
         case Undecodable():
             return Problem(400, "undecodable", str(error), errors=_blame(error.field, error))
         case IdConflict():

@@ -24,7 +24,7 @@ from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again
 from messaging.database.statements import Claimed
 from messaging.delivery import settling
-from messaging.delivery.delivering import CONFLICT_TRIES, Contended, fail, is_conflict, make_callbacks_robust
+from messaging.delivery.delivering import CONFLICT_TRIES, Contended, fail, is_conflict, make_callbacks_robust, tell
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
 from messaging.delivery.together import Together, execute_together, read_together
@@ -88,7 +88,10 @@ def _held(token: UUID, ids: Sequence[UUID] | None = None) -> list[Claimed]:
 def _deliver(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> None:
     runs = {"exactly_once": _inside, "at_least_once": _outside, "at_most_once": _settled_first}
     together = runs[consumer.guarantee](consumer, token, ids)
-    if together is None or together.error is None:
+    if together is None:
+        return
+    if together.error is None:
+        tell(consumer, token, together.executions)
         return
     if len(together.executions) == 1 or isinstance(together.error, RetryLater):
         for execution in together.executions:

@@ -21,11 +21,11 @@ from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again, waited_too_long
 from messaging.database.statements import Claimed
-from messaging.delivery import settling
+from messaging.delivery import gate, settling
 from messaging.delivery.execution import Execution, execute
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
-from messaging.errors import MessageExpired, MessagingError, StaleClaim
+from messaging.errors import BreakerOpen, MessageExpired, MessagingError, StaleClaim
 
 log = logging.getLogger("messaging.delivery")
 CONFLICT_TRIES = 8
@@ -81,6 +81,7 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
     rows: list[Claimed] = []
     fresh: list[Claimed] = []
     by_themselves: list[Claimed] = []
+    done: list[Execution] = []
     try:
         with failpoints.atomic("chunk"):
             rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
@@ -89,7 +90,7 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
             by_themselves = [row for row in rows if not is_calm[row.message_id]]
             fresh = [row for row in rows if is_calm[row.message_id]]
             if fresh:
-                _run_together(consumer, token, fresh, sizer)
+                done = _run_together(consumer, token, fresh, sizer)
             make_callbacks_robust()
     except _ChunkFailed as failed:
         sizer.shrink()
@@ -107,10 +108,11 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
             _give_way(sizer)
         _halve(consumer, token, rows, sizer)
     else:
+        tell(consumer, token, done)
         _deliver_each(consumer, token, by_themselves, sizer)
 
 
-def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
+def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> list[Execution]:
     executions = []
     for place, row in enumerate(rows):
         execution = execute(consumer, row)
@@ -121,6 +123,7 @@ def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], size
             raise _ChunkFailed(place)
         executions.append(execution)
     settling.settle_done(token, executions)
+    return executions
 
 
 def _deliver_around(consumer: Consumer, token: UUID, rows: Sequence[Claimed], place: int, sizer: Sizer) -> None:
@@ -176,7 +179,6 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
                     raise _ChunkFailed
                 settling.settle_done(token, [execution])
                 make_callbacks_robust()
-            return
         except _ChunkFailed:
             assert execution is not None
             if execution.error is not None and not is_conflict(execution.error):
@@ -189,6 +191,9 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
                 execution.error = error
                 fail(consumer, token, execution)
                 return
+        else:
+            tell(consumer, token, [execution])
+            return
         pause(random.uniform(0.002, 0.05))  # noqa: S311  jitter, no secret
     raise Contended
 
@@ -207,6 +212,7 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
                 make_callbacks_robust()
     except StaleClaim:
         log.warning("%s: %s was taken over while its handler ran.", consumer.name, row.message_id)
+    tell(consumer, token, [execution])
 
 
 def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
@@ -227,6 +233,7 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
             settling.record_dropped(execution)
         elif execution.published:
             put(execution.published)
+    tell(consumer, token, [execution])
 
 
 def fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
@@ -236,6 +243,17 @@ def fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
         settling.settle_failed(consumer, token, execution)
     except StaleClaim:
         log.warning("%s: %s was taken over while it failed.", consumer.name, execution.row.message_id)
+    tell(consumer, token, [execution])
+
+
+def tell(consumer: Consumer, token: UUID, executions: Sequence[Execution]) -> None:
+    """Tell the breakers what came of executions.
+
+    Raises:
+        BreakerOpen: one opened: the rest of the claim is to be given back, not run.
+    """
+    if consumer.is_gated and executions and gate.report(consumer, token, executions):
+        raise BreakerOpen
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,8 @@ class Execution:
     published: list[Envelope] | None = None
     error: Exception | SystemExit | None = None
     finished_at: datetime | None = None
+    touched: dict[str, bool] = field(default_factory=dict)
+    """Dependencies that the handler called, and whether a call failed."""
 
     @property
     def critical_us(self) -> int:
@@ -52,7 +54,7 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     """Decode the message and call the handler. An exception is kept in ``error``, never raised."""
     execution = Execution(row=row, started_at=clock.now())
     began = time.perf_counter()
-    scope = Scope(context=context_of(row), depth=transaction_depth())
+    scope = Scope(context=context_of(row), depth=transaction_depth(), depends_on=consumer.depends_on)
     token = current_scope.set(scope)
     try:
         with _handler_span(consumer, row) if tracing.is_on() else nullcontext():
@@ -62,7 +64,7 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     finally:
         current_scope.reset(token)
         execution.duration_us = int((time.perf_counter() - began) * 1_000_000)
-    execution.published = scope.published
+    execution.published, execution.touched = scope.published, scope.touched
     return execution
 
 

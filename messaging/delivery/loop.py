@@ -15,18 +15,21 @@ from django.db.utils import DatabaseError, InterfaceError
 from messaging import signals
 from messaging.consumers import Consumer, find_consumer
 from messaging.database import store
-from messaging.delivery import batches
+from messaging.delivery import batches, gate
 from messaging.delivery.batches import BatchSizer
 from messaging.delivery.delivering import Contended, deliver_claim
 from messaging.delivery.presence import name_session, pause, presence
 from messaging.delivery.sizing import Sizer
-from messaging.errors import StaleClaim
+from messaging.errors import BreakerOpen, StaleClaim
 from messaging.ids import new_id
 from messaging.settings import options
 
 log = logging.getLogger("messaging.delivery")
 ALONE_EVERY = 8
 """Every so many claims the deliveries that must run alone come first, so that a steady load cannot starve them."""
+
+LONGEST_STAY = 0.25
+"""Seconds that a worker waits for a rate limit's next token; for longer it gives its place to another consumer."""
 
 stopping = threading.Event()
 """Set when the process is asked to end: the chunk under way finishes, nothing new is claimed."""
@@ -53,9 +56,14 @@ def deliver_waiting(name: str) -> bool:
     deadline = time.monotonic() + options().slice_seconds
     turn = 0
     try:
-        while not stopping.is_set() and deliver_once(consumer, turn):
+        while not stopping.is_set():
+            claim = claim_and_deliver(consumer, turn)
+            if not claim.count and (claim.wait is None or claim.wait > LONGEST_STAY):
+                return False
             if time.monotonic() > deadline:
                 return True
+            if not claim.count and claim.wait:
+                pause(claim.wait)  # for the next token of a rate limit; the relay would come back too late
             turn += 1
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s: the database cannot be reached, its deliveries wait: %s", name, error)
@@ -65,30 +73,45 @@ def deliver_waiting(name: str) -> bool:
 
 def deliver_once(consumer: Consumer, turn: int = 0) -> int:
     """Claim one chunk and deliver it; return how many deliveries were claimed."""
+    return claim_and_deliver(consumer, turn).count
+
+
+def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
+    """Claim one chunk, as far as the consumer's limits allow, and deliver it."""
     if not batches.is_ripe(consumer):
-        return 0
+        return gate.Claim(count=0)
     sizer = _sizers.setdefault(consumer.name, BatchSizer(consumer.batch.size) if consumer.batch else Sizer())
     worker = presence().id
     name_session(worker)
     token = new_id()
-    first, second = (True, False) if turn % ALONE_EVERY == ALONE_EVERY - 1 else (False, True)
+    first = turn % ALONE_EVERY == ALONE_EVERY - 1
+
+    def take(limit: int) -> int:
+        claimed = _claim(consumer, token, worker, limit, alone=first)
+        return claimed or _claim(consumer, token, worker, limit, alone=not first)
+
     try:
-        claimed = _claim(consumer, token, worker, sizer, alone=first)
-        claimed = claimed or _claim(consumer, token, worker, sizer, alone=second)
+        if gate.is_gated(consumer):
+            claim = gate.claim(consumer, token=token, worker=worker, wanted=sizer.limit(), take=take)
+        else:
+            claim = gate.Claim(count=take(sizer.limit()))
     except (DatabaseError, InterfaceError):
         # Only the answer may be lost: what was claimed would stay so for as long as this process lives.
         connection.close()
         release(token)
         raise
-    if claimed:
+    if claim.count:
         _deliver(consumer, token, sizer)
+        if claim.is_probe:
+            gate.end_probe(token)
         signals.changed.send_robust(None, topics=frozenset({"messages", "dead_letters", "consumers"}))
-    return claimed
+    return claim
 
 
-def _claim(consumer: Consumer, token: UUID, worker: UUID, sizer: Sizer, *, alone: bool) -> int:
-    limit = 1 if alone else sizer.limit()
-    return store().claim(consumer=consumer.name, token=token, worker=worker, limit=limit, alone=alone)
+def _claim(consumer: Consumer, token: UUID, worker: UUID, limit: int, *, alone: bool) -> int:
+    return store().claim(
+        consumer=consumer.name, token=token, worker=worker, limit=1 if alone else limit, alone=alone
+    )  # fmt: skip
 
 
 def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
@@ -99,7 +122,7 @@ def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
             deliver_claim(consumer, token, sizer)
         sizer.went_well()
         return
-    except (StaleClaim, Contended) as error:
+    except (StaleClaim, Contended, BreakerOpen) as error:
         log.warning("%s: %s", consumer.name, error)
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s: the database failed during delivery, giving the claim back: %s", consumer.name, error)

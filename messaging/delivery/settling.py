@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import assert_never
 from uuid import UUID
 
 from messaging import failpoints, logs, policy
@@ -71,15 +72,20 @@ def settle_failed(consumer: Consumer, token: UUID, execution: Execution) -> None
         held = store().lock(token=token, only=execution.row.message_id)
         if not held:
             raise StaleClaim
-        decision = policy.decide(execution.error, failures=execution.row.failures, retry=consumer.retry)
+        row = execution.row
+        luck = policy.luck_of(row.message_id, row.failures)
+        decision = policy.decide(execution.error, failures=row.failures, retry=consumer.retry, luck=luck)
         failure = describe(execution.error, consumer=consumer.name)
-        if isinstance(decision, policy.TryAgain):
-            _try_again(token, execution, failure, decision)
-        elif isinstance(decision, policy.Ignore):
-            settle_done(token, [execution], outcome=Outcome.IGNORED)
-        else:
-            give_up(execution.row, failure, decision.reason)
-            record(execution, failure, Outcome.DEAD_LETTERED)
+        match decision:
+            case policy.TryAgain():
+                _try_again(token, execution, failure, decision)
+            case policy.Ignore():
+                settle_done(token, [execution], outcome=Outcome.IGNORED)
+            case policy.GiveUp(reason=reason):
+                give_up(row, failure, reason)
+                record(execution, failure, Outcome.DEAD_LETTERED)
+            case _:
+                assert_never(decision)
 
 
 def _try_again(token: UUID, execution: Execution, failure: Failure, decision: policy.TryAgain) -> None:

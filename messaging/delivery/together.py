@@ -49,7 +49,7 @@ def execute_together(consumer: Consumer, rows: Sequence[Claimed]) -> Together:
     if together.error is not None:
         return together
     batch = BatchContext(contexts=tuple(context_of(row) for row in rows))
-    scope = Scope(context=batch.contexts[0], depth=transaction_depth())
+    scope = Scope(context=batch.contexts[0], depth=transaction_depth(), depends_on=consumer.depends_on)
     token = current_scope.set(scope)
     try:
         with _span(consumer, rows) if tracing.is_on() else nullcontext():
@@ -62,6 +62,7 @@ def execute_together(consumer: Consumer, rows: Sequence[Claimed]) -> Together:
         for execution in together.executions:
             execution.duration_us = share
     together.published = scope.published
+    together.executions[0].touched = scope.touched
     return together
 
 
