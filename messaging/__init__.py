@@ -1,5 +1,6 @@
 """Signalbox's message bus for Django. This is its public face; see docs/tutorial.md."""
 
+from messaging.commands import ReplyTimedOut, reply, send
 from messaging.consumers import Batch, consumer
 from messaging.context import BatchContext, Context, use_correlation
 from messaging.contracts.model import Command, Event
@@ -20,10 +21,11 @@ from messaging.limits import Breaker, Rate
 from messaging.policy import Retry
 from messaging.publishing import publish, publish_many
 from messaging.scheduling.due import cancel_scheduled
+from messaging.scheduling.recurring import recurring
 
 __all__ = [
     "Batch", "BatchContext", "Breaker", "Command", "ConfigurationError", "Context", "ContractError", "Dependency",
-    "Event", "MessageExpired", "MessagingError", "OperationRefused", "PermanentError", "Rate", "Retry", "RetryLater",
-    "Sensitive", "TransactionRequired", "cancel_scheduled", "consumer", "dependency", "publish", "publish_many",
-    "upcast", "use_correlation",
+    "Event", "MessageExpired", "MessagingError", "OperationRefused", "PermanentError", "Rate", "ReplyTimedOut", "Retry",
+    "RetryLater", "Sensitive", "TransactionRequired", "cancel_scheduled", "consumer", "dependency", "publish",
+    "publish_many", "recurring", "reply", "send", "upcast", "use_correlation",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ from messaging.envelope import Envelope
 
 M = TypeVar("M")
 TransactionDepth = tuple[bool, int]
+IN_REPLY_TO, REPLY_STATUS = "in-reply-to", "reply-status"
+"""Headers of an answer."""
 _NAMESPACE = uuid.UUID("5f1f2a52-6c1d-5d0e-9f7e-6c6d5349474e")
 
 
@@ -40,6 +42,17 @@ class Context:
     tenant: str
     published_at: datetime
     traceparent: str
+
+    @property
+    def in_reply_to(self) -> uuid.UUID | None:
+        """The command that this answers, or whose answer did not come in time."""
+        value = self.headers.get(IN_REPLY_TO)
+        return uuid.UUID(value) if value else None
+
+    @property
+    def reply_status(self) -> str:
+        """Of an answer: "" in time, "late" after its timeout, "repeated" when the command ran and answered again."""
+        return self.headers.get(REPLY_STATUS, "")
 
     @property
     def idempotency_key(self) -> str:

@@ -20,6 +20,8 @@ from messaging.delivery import gate
 from messaging.delivery.batches import is_ripe
 from messaging.delivery.presence import Presence, name_session
 from messaging.errors import TransportUnavailable
+from messaging.scheduling import firing
+from messaging.scheduling.synchronising import synchronise_schedules
 from messaging.settings import options
 from messaging.subscriptions import synchronise
 from messaging.wakeups import wake
@@ -72,6 +74,7 @@ class Relay:
         while not stop.is_set():
             try:
                 synchronise()
+                synchronise_schedules()
                 self._presence.start()
                 name_session(self._presence.id)
                 with open_hints() as hints:
@@ -107,8 +110,10 @@ class Relay:
     def step(self) -> int:
         """Relay one batch, look for forgotten work when it is time to, wake whom that concerns; return rows taken."""
         now = time.monotonic()
-        if now >= self._due_at and store().move_due(options().relay_batch) < options().relay_batch:
-            self._due_at = now + options().poll_seconds
+        if now >= self._due_at:
+            firing.fire_due()
+            if store().move_due(options().relay_batch) < options().relay_batch:
+                self._due_at = now + options().poll_seconds
         relayed = self._fan_out()
         work = dict(relayed.deliveries)
         if now >= self._rescue_at:

@@ -69,7 +69,29 @@ def _synchronise_one(declared: Consumer, now: datetime, *, is_deploy: bool) -> N
     wanted = set(declared.accepts)
     if is_deploy:
         Subscription.objects.filter(consumer=declared.name).exclude(type__in=wanted).delete()
+    taken_over = {type_: _take_over(type_, declared, now, is_deploy=is_deploy) for type_ in _commands(declared)}
+    starts = {type_: taken_over.get(type_, now) for type_ in sorted(wanted)}
     Subscription.objects.bulk_create(
-        [Subscription(type=type_, consumer=declared.name, starts_at=now) for type_ in sorted(wanted)],
+        [Subscription(type=type_, consumer=declared.name, starts_at=at) for type_, at in starts.items() if at],
         ignore_conflicts=True,
     )
+
+
+def _commands(declared: Consumer) -> list[str]:
+    return sorted(type_ for type_, model in declared.accepts.items() if model.contract_kind == "command")
+
+
+def _take_over(type_: str, declared: Consumer, now: datetime, *, is_deploy: bool) -> datetime | None:
+    """Return from when on this consumer handles a command, or None while another one does.
+
+    A command has one handler. The deploy that gives it another takes the old one's place, with all that still waits in
+    the outbox; a relay of the release before must not come back beside it.
+    """
+    others = Subscription.objects.filter(type=type_).exclude(consumer=declared.name)
+    since = others.order_by("starts_at").values_list("starts_at", flat=True).first()
+    if since is None:
+        return now
+    if not is_deploy:
+        return None
+    others.delete()
+    return since

@@ -48,6 +48,11 @@ class PostgresStore(Store):
             cursor.execute(sql.TAKE_BACK, (message_id, by, reason))
             return cursor.rowcount == 1
 
+    def note_firing(self, *, schedule: str, due_at: datetime, message_id: UUID, by: str = "") -> bool:
+        with _cursor() as cursor:
+            cursor.execute(sql.NOTE_FIRING, (schedule, due_at, message_id, by))
+            return cursor.rowcount == 1
+
     def direct(self, envelope: Envelope) -> None:
         with _cursor() as cursor:
             subject = (envelope.id, envelope.type, envelope.key, envelope.position)

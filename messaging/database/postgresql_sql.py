@@ -62,6 +62,11 @@ WITH gone AS (DELETE FROM messaging_scheduledmessage WHERE message_id = %s RETUR
 INSERT INTO messaging_cancelledmessage (message_id, due_at, cancelled_at, cancelled_by, reason)
 SELECT message_id, due_at, clock_timestamp(), %s, %s FROM gone"""
 
+NOTE_FIRING = """
+INSERT INTO messaging_schedulefiring (schedule, due_at, fired_at, message_id, fired_by)
+VALUES (%s, %s, clock_timestamp(), %s, %s)
+ON CONFLICT DO NOTHING"""
+
 DIRECT = f"""
 INSERT INTO messaging_outboxentry ({_OUTBOX})
 VALUES (%s, %s, %s, %s, clock_timestamp(), %s, %s, %s)

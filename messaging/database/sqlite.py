@@ -57,6 +57,12 @@ class SqliteStore(Store):
             cursor.execute("DELETE FROM messaging_scheduledmessage WHERE message_id = %s", [message_id.hex])
             return _rows(cursor) == 1
 
+    def note_firing(self, *, schedule: str, due_at: datetime, message_id: UUID, by: str = "") -> bool:
+        with connection.cursor() as cursor:
+            now = text_time(clock.now())
+            cursor.execute(sql.NOTE_FIRING, [schedule, text_time(due_at), now, message_id.hex, by])
+            return _rows(cursor) == 1
+
     def direct(self, envelope: Envelope) -> None:
         with connection.cursor() as cursor:
             cursor.execute(sql.INSERT_OUTBOX, _outbox(envelope, text_time(clock.now())))

@@ -27,6 +27,10 @@ NOTE_CANCELLED = """
 INSERT INTO messaging_cancelledmessage (message_id, due_at, cancelled_at, cancelled_by, reason)
 SELECT message_id, due_at, %s, %s, %s FROM messaging_scheduledmessage WHERE message_id = %s"""
 
+NOTE_FIRING = """
+INSERT INTO messaging_schedulefiring (schedule, due_at, fired_at, message_id, fired_by) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING"""
+
 LAST_OF_BATCH = """
 SELECT count(*), min(id), max(id) FROM (SELECT id FROM messaging_outboxentry ORDER BY id LIMIT %s)"""
 

@@ -110,6 +110,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def note_firing(self, *, schedule: str, due_at: datetime, message_id: UUID, by: str = "") -> bool:
+        """Write the row of a schedule's due time; False when it was fired already. Needs a transaction."""
+
+    @abstractmethod
     def direct(self, envelope: Envelope) -> None:
         """Store only an outbox row for a message that exists: a new run for one consumer. Needs a transaction."""
 
