@@ -12,7 +12,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.exceptions import KombuError
 
-from messaging import failpoints
+from messaging import chaos, failpoints
 from messaging.consumers import all_consumers
 from messaging.errors import TransportUnavailable
 from messaging.settings import options
@@ -67,7 +67,7 @@ def _broker_errors() -> tuple[type[Exception], ...]:
 def _wake_one(connection: Connection, consumer: str, deliveries: int) -> None:
     queue = queue_of(consumer)
     wanted = min(options().wakeups_per_consumer, -(-deliveries // options().chunk_limit))
-    for _ in range(wanted - waiting(connection, queue)):
+    for _ in range(chaos.wakeups(consumer, wanted - waiting(connection, queue))):
         failpoints.reach("wake.before")
         current_app.send_task(TASK, (consumer,), queue=queue, connection=connection, retry=False, ignore_result=True)
         failpoints.reach("wake.after")

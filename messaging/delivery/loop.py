@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
-from messaging import signals
+from messaging import chaos, signals
 from messaging.consumers import Consumer, find_consumer
 from messaging.database import store
 from messaging.delivery import batches, gate
@@ -80,7 +80,9 @@ def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
     """Claim one chunk, as far as the consumer's limits allow, and deliver it."""
     if not batches.is_ripe(consumer):
         return gate.Claim(count=0)
+    consumer, delay = chaos.afflicted(consumer), chaos.delay_of(consumer.name)
     sizer = _sizers.setdefault(consumer.name, BatchSizer(consumer.batch.size) if consumer.batch else Sizer())
+    wanted = 1 if delay and not consumer.batch else sizer.limit()
     worker = presence().id
     name_session(worker)
     token = new_id()
@@ -92,15 +94,17 @@ def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
 
     try:
         if gate.is_gated(consumer):
-            claim = gate.claim(consumer, token=token, worker=worker, wanted=sizer.limit(), take=take)
+            claim = gate.claim(consumer, token=token, worker=worker, wanted=wanted, take=take)
         else:
-            claim = gate.Claim(count=take(sizer.limit()))
+            claim = gate.Claim(count=take(wanted))
     except (DatabaseError, InterfaceError):
         # Only the answer may be lost: what was claimed would stay so for as long as this process lives.
         connection.close()
         release(token)
         raise
     if claim.count:
+        if delay:
+            pause(delay)
         _deliver(consumer, token, sizer)
         if claim.is_probe:
             gate.end_probe(token)
