@@ -107,4 +107,5 @@ def _as_claimed(row: Delivery) -> Claimed:
         body=b"", headers={}, key=row.key, correlation_id=message.correlation_id if message else "",
         causation_id=None, traceparent="", source="", tenant="",
         published_at=message.published_at if message else now, created_at=row.created_at, locked_at=now,
+        position=row.position,
     )  # fmt: skip

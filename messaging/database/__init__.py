@@ -13,8 +13,8 @@ from messaging.database.statements import Store
 from messaging.envelope import Envelope
 
 FAILPOINTS = frozenset({
-    "publish", "schedule", "move_due", "take_back", "direct", "relay", "claim", "lock", "settle", "release",
-    "claimable",
+    "publish", "schedule", "move_due", "take_back", "direct", "relay", "claim", "claim_in_order", "lock", "settle",
+    "release", "claimable",
 })  # fmt: skip
 
 

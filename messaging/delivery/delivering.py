@@ -65,16 +65,23 @@ def _deliver_by_guarantee(consumer: Consumer, token: UUID, sizer: Sizer) -> None
     if consumer.guarantee == "exactly_once":
         _deliver_chunk(consumer, token, None, sizer)
     else:
-        for row in _read(token):
+        for row in _read(consumer, token):
+            if consumer.is_ordered and not _may_run(token, row):
+                continue  # one before it with the same key failed or was taken over: it waits its turn
             if consumer.guarantee == "at_least_once":
                 _deliver_outside(consumer, token, row, sizer)
             else:
                 _deliver_at_most_once(consumer, token, row, sizer)
 
 
-def _read(token: UUID) -> list[Claimed]:
+def _read(consumer: Consumer, token: UUID) -> list[Claimed]:
     with transaction.atomic():
-        return store().lock(token=token)
+        return store().lock(token=token, in_order=consumer.is_ordered)
+
+
+def _may_run(token: UUID, row: Claimed) -> bool:
+    with transaction.atomic():
+        return bool(store().lock(token=token, only=row.message_id, in_order=True))
 
 
 def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None, sizer: Sizer) -> None:
@@ -84,7 +91,8 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
     done: list[Execution] = []
     try:
         with failpoints.atomic("chunk"):
-            rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
+            locked = store().lock(token=token, in_order=consumer.is_ordered)
+            rows = [row for row in locked if only is None or row.message_id in only]
             # What failed before is likely to fail again: it runs alone and spares its neighbours a rollback.
             is_calm = {row.message_id: len(rows) > 1 and not row.failures and not row.is_expired for row in rows}
             by_themselves = [row for row in rows if not is_calm[row.message_id]]
@@ -170,9 +178,9 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
         execution: Execution | None = None
         try:
             with failpoints.atomic("alone"):
-                held = store().lock(token=token, only=message_id)
+                held = store().lock(token=token, only=message_id, in_order=consumer.is_ordered)
                 if not held:
-                    return  # rescued meanwhile: whoever claims it next runs it
+                    return  # rescued meanwhile, or its turn has not come: whoever claims it next runs it
                 execution = execute(consumer, held[0])
                 sizer.note(execution.duration_us)
                 if execution.error is not None:

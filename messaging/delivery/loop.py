@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 from django.db import connection
@@ -34,6 +35,9 @@ LONGEST_STAY = 0.25
 stopping = threading.Event()
 """Set when the process is asked to end: the chunk under way finishes, nothing new is claimed."""
 _sizers: dict[str, Sizer] = {}
+_last_key: dict[str, str] = {}
+"""By consumer: the key at which the last claim in order stopped."""
+Way = Callable[[Consumer, UUID, UUID, int], int]
 
 
 @contextmanager
@@ -86,11 +90,9 @@ def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
     worker = presence().id
     name_session(worker)
     token = new_id()
-    first = turn % ALONE_EVERY == ALONE_EVERY - 1
 
     def take(limit: int) -> int:
-        claimed = _claim(consumer, token, worker, limit, alone=first)
-        return claimed or _claim(consumer, token, worker, limit, alone=not first)
+        return _claim(consumer, token, worker, limit, turn)
 
     try:
         if gate.is_gated(consumer):
@@ -112,10 +114,37 @@ def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
     return claim
 
 
-def _claim(consumer: Consumer, token: UUID, worker: UUID, limit: int, *, alone: bool) -> int:
-    return store().claim(
-        consumer=consumer.name, token=token, worker=worker, limit=1 if alone else limit, alone=alone
-    )  # fmt: skip
+def _claim(consumer: Consumer, token: UUID, worker: UUID, limit: int, turn: int) -> int:
+    return next(filter(None, (way(consumer, token, worker, limit) for way in _ways(consumer, turn))), 0)
+
+
+def _ways(consumer: Consumer, turn: int) -> list[Way]:
+    """Return what to look for, in turn: no kind of work may starve another."""
+    ways: list[Way] = [_claim_together, _claim_alone]
+    if turn % ALONE_EVERY == ALONE_EVERY - 1:
+        ways.reverse()
+    if not consumer.is_ordered:
+        return ways
+    return [*ways, _claim_in_order] if turn % 2 else [_claim_in_order, *ways]
+
+
+def _claim_together(consumer: Consumer, token: UUID, worker: UUID, limit: int) -> int:
+    return store().claim(consumer=consumer.name, token=token, worker=worker, limit=limit, alone=False)
+
+
+def _claim_alone(consumer: Consumer, token: UUID, worker: UUID, limit: int) -> int:
+    return store().claim(consumer=consumer.name, token=token, worker=worker, limit=1, alone=True)
+
+
+def _claim_in_order(consumer: Consumer, token: UUID, worker: UUID, limit: int) -> int:
+    """Claim from the key on where the last claim stopped: keys at the front of the alphabet starve no other."""
+    claim = partial(store().claim_in_order, consumer=consumer.name, token=token, worker=worker, limit=limit)
+    after = _last_key.get(consumer.name, "")
+    lanes = claim(after=after)
+    if not lanes.claimed and after:
+        lanes = claim()
+    _last_key[consumer.name] = lanes.last or ""
+    return lanes.claimed
 
 
 def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
@@ -125,6 +154,8 @@ def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
         else:
             deliver_claim(consumer, token, sizer)
         sizer.went_well()
+        if consumer.is_ordered:
+            release(token)  # what follows one that failed is still claimed, and waits its turn
         return
     except (StaleClaim, Contended, BreakerOpen) as error:
         log.warning("%s: %s", consumer.name, error)

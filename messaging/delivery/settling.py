@@ -16,7 +16,7 @@ from messaging.delivery.presence import presence
 from messaging.errors import StaleClaim
 from messaging.failure import Failure, describe
 from messaging.ids import new_id
-from messaging.models import Attempt, DeadLetter, Delivery, RollupDelta, UnsealedRecords
+from messaging.models import Attempt, ConsumerState, DeadLetter, Delivery, RollupDelta, UnsealedRecords
 from messaging.rollups import BATCHES, deltas_of
 
 Outcome = Attempt.Outcome
@@ -113,6 +113,7 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
         correlation_id=row.correlation_id, reason=reason, attempts=attempts or row.failures + row.crashes + 1,
         fingerprint=failure.fingerprint, error_type=failure.type, error_message=failure.message,
         location=failure.location, traceback=failure.traceback, dead_at=now, resolves=row.resolves,
+        position=row.position, blocks=_blocks(row),
     )  # fmt: skip
     if row.resolves:
         # The replayed run's place is taken by this one; an original whose copy failed is open again.
@@ -122,6 +123,11 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
         DeadLetter.objects.filter(id=row.resolves, state=DeadLetter.State.RESUBMITTING).update(
             state=DeadLetter.State.OPEN
         )
+
+
+def _blocks(row: Claimed) -> bool:
+    """Say whether what follows with the same key has to wait for the repair. The deployed policy decides."""
+    return row.position is not None and ConsumerState.objects.filter(name=row.consumer, on_failure="block").exists()
 
 
 def record(execution: Execution, failure: Failure, outcome: str, *, after: datetime | None = None) -> None:

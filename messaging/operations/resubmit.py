@@ -145,6 +145,7 @@ def _copy(row: DeadLetter, original: Message, body: bytes, headers: dict[str, st
         id=new_id(), type=original.type, version=original.version, kind=original.kind, source=original.source,
         tenant=original.tenant, body=body, correlation_id=original.correlation_id, causation_id=str(original.id),
         traceparent=tracing.new_traceparent(), occurred_at=clock.now(), headers=headers, key=original.key,
+        position=original.position if row.position is None else row.position,
     )  # fmt: skip
 
 
