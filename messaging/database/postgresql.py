@@ -90,7 +90,8 @@ class PostgresStore(Store):
             refused = filters.refused(rows)
             failpoints.reach("relay.filtered")
             columns = _columns([(new_id(), *pair) for pair in refused], 3)
-            counts = dict(cursor.execute(sql.RELAY_CHOSEN, (*columns, sorted({row[0] for row in rows}))).fetchall())
+            packed, chosen = b"".join(id.bytes for id in columns[0]), sorted({row[0] for row in rows})
+            counts = dict(cursor.execute(sql.RELAY_CHOSEN, (*columns, packed, chosen)).fetchall())
         return Relayed(taken=counts.pop("", 0), deliveries=counts)
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:

@@ -156,6 +156,8 @@ RELAY_CHOSEN = _RELAY.format(
 ), history AS (
     INSERT INTO messaging_attempt (id, message_id, consumer, run, number, outcome, started_at, duration_us, worker)
     SELECT id, message_id, consumer, 1, 0, 'filtered', statement_timestamp(), 0, 'relay' FROM refused
+), unsealed AS (
+    INSERT INTO messaging_unsealedrecords (kind, ids) SELECT 'attempt', %s::bytea WHERE EXISTS (SELECT 1 FROM refused)
 ), counted_refused AS (
     INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
     SELECT date_trunc('minute', statement_timestamp()), consumer, 'filtered', count(*), 0, 0, '{}' FROM refused

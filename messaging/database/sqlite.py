@@ -226,14 +226,17 @@ def _run_of(cursor: Any, heads: Sequence[tuple[Any, ...]], limit: int, given: di
 
 def _note_refused(cursor: Any, refused: Sequence[tuple[str, str]]) -> None:
     """Append that a filter did not want these, so that a recount knows it, and count it."""
-    now = clock.now()
+    if not refused:
+        return
+    now, ids = clock.now(), [new_id() for _ in refused]
     cursor.executemany(
         sql.INSERT_ATTEMPT,
         [
-            (new_id().hex, message_id, consumer, 1, 0, "filtered", text_time(now), 0, "relay", None, None, None)
-            for message_id, consumer in refused
+            (id.hex, message_id, consumer, 1, 0, "filtered", text_time(now), 0, "relay", None, None, None)
+            for id, (message_id, consumer) in zip(ids, refused, strict=True)
         ],
     )
+    cursor.execute(sql.INSERT_UNSEALED, [b"".join(id.bytes for id in ids)])
     counts = Counter(consumer for _, consumer in refused)
     deltas = [(text_time(_minute(now)), consumer, "filtered", count, 0, 0, "{}") for consumer, count in counts.items()]
     cursor.executemany(sql.INSERT_DELTA, deltas)

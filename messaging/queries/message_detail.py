@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from messaging import clock
@@ -43,7 +43,7 @@ class DeliveryView:
     """One consumer's side of a message, all runs: current state and every attempt, oldest first."""
 
     consumer: str
-    status: Status
+    status: Status | Literal["filtered"]
     run: int
     failures: int
     available_at: datetime | None
@@ -154,13 +154,16 @@ def _deliveries(
     )
 
 
-def _finished(attempts: dict[str, list[Attempt]]) -> dict[str, Status]:
-    dropped = Attempt.Outcome.DROPPED
-    return {name: "discarded" if rows[-1].outcome == dropped else "handled" for name, rows in attempts.items()}
+DeliveryStatus = Status | Literal["filtered"]
+
+
+def _finished(attempts: dict[str, list[Attempt]]) -> dict[str, DeliveryStatus]:
+    meanings: dict[str, DeliveryStatus] = {Attempt.Outcome.DROPPED: "discarded", Attempt.Outcome.FILTERED: "filtered"}
+    return {name: meanings.get(rows[-1].outcome, "handled") for name, rows in attempts.items()}
 
 
 def _delivery(
-    consumer: str, status: Status, *, waiting: Delivery | None, dead: DeadLetter | None, attempts: list[Attempt]
+    consumer: str, status: DeliveryStatus, *, waiting: Delivery | None, dead: DeadLetter | None, attempts: list[Attempt]
 ) -> DeliveryView:
     runs = [attempt.run for attempt in attempts] + [row.run for row in (waiting, dead) if row]
     return DeliveryView(
