@@ -103,7 +103,7 @@ def refused(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, str]]:
     """Return the (message, consumer) pairs whose filter does not want the message.
 
     Each row: outbox id, message id, consumer, filter, type, version, kind, source, tenant, key, correlation id,
-    headers, body. Rows without a consumer have no filter to ask; a message that is gone is left to its consumer.
+    headers, body. Rows without a consumer have no filter to ask; a body that is not at hand is left to its consumer.
     """
     found = []
     for _, message_id, consumer, wanted, *envelope, headers, body in rows:

@@ -141,7 +141,7 @@ UNION ALL SELECT NULL, count(*) FROM messaging_subscription WHERE filter IS NOT 
 # With filters it takes a transaction: lock a batch and read what the filters ask about, decide, then fan out.
 CHOOSE = """
 SELECT o.id, o.message_id, s.consumer, s.filter, m.type, m.version, m.kind, m.source, m.tenant, m.key,
-    m.correlation_id, m.headers, m.body
+    m.correlation_id, m.headers, CASE WHEN m.blob IS NULL THEN m.body END
 FROM (
     SELECT id, message_id, type, consumer, created_at FROM messaging_outboxentry
     ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED

@@ -113,7 +113,7 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
         correlation_id=row.correlation_id, reason=reason, attempts=attempts or row.failures + row.crashes + 1,
         fingerprint=failure.fingerprint, error_type=failure.type, error_message=failure.message,
         location=failure.location, traceback=failure.traceback, dead_at=now, resolves=row.resolves,
-        position=row.position, blocks=_blocks(row),
+        position=row.position, blocks=reason != DeadLetter.Reason.EXPIRED and _blocks(row),
     )  # fmt: skip
     if row.resolves:
         # The replayed run's place is taken by this one; an original whose copy failed is open again.
