@@ -194,7 +194,7 @@ def _check_order(guarantee: str, on_failure: str | None, *, ordered: bool, in_ba
         )
     if ordered and in_batches:
         raise ConfigurationError(
-            "ordered=True does not go with batch=: a batch that fails runs again in halves, which would part the messages"
+            "ordered=True does not go with batch=: a batch that fails runs again in halves, which parts the messages"
             " of a key. Leave one of them out; an ordered consumer shares commits anyway."
         )
 

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from messaging import Context, PermanentError, Retry, publish
+from messaging import Batch, Context, PermanentError, Retry, publish
 from messaging.consumers import Consumer, consumer
 from messaging.database import store
 from messaging.delivery import loop
@@ -512,6 +512,7 @@ class TestDeclaration:
         ("given", "word"),
         [
             ({"ordered": True, "guarantee": "at_most_once"}, "at_most_once"),
+            ({"ordered": True, "batch": Batch(size=10, seconds=1)}, "batch="),
             ({"ordered": True, "on_failure": "wait"}, "'wait'"),
             ({"on_failure": "skip"}, "ordered=True"),
         ],
