@@ -8,6 +8,7 @@ from messaging.contracts.redaction import Sensitive
 from messaging.contracts.upcasting import upcast
 from messaging.dependencies import Dependency, dependency
 from messaging.errors import (
+    BodyUnavailable,
     ConfigurationError,
     ContractError,
     MessageExpired,
@@ -24,8 +25,9 @@ from messaging.scheduling.due import cancel_scheduled
 from messaging.scheduling.recurring import recurring
 
 __all__ = [
-    "Batch", "BatchContext", "Breaker", "Command", "ConfigurationError", "Context", "ContractError", "Dependency",
-    "Event", "MessageExpired", "MessagingError", "OperationRefused", "PermanentError", "Rate", "ReplyTimedOut", "Retry",
-    "RetryLater", "Sensitive", "TransactionRequired", "cancel_scheduled", "consumer", "dependency", "publish",
-    "publish_many", "recurring", "reply", "send", "upcast", "use_correlation",
+    "Batch", "BatchContext", "BodyUnavailable", "Breaker", "Command", "ConfigurationError", "Context",
+    "ContractError", "Dependency", "Event", "MessageExpired", "MessagingError", "OperationRefused",
+    "PermanentError", "Rate", "ReplyTimedOut", "Retry", "RetryLater", "Sensitive", "TransactionRequired",
+    "cancel_scheduled", "consumer", "dependency", "publish", "publish_many", "recurring", "reply", "send", "upcast",
+    "use_correlation",
 ]  # fmt: skip

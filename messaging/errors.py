@@ -44,6 +44,14 @@ class PermanentError(MessagingError):
     """The handler says that retrying cannot help; the message is dead-lettered at once."""
 
 
+class BodyUnavailable(PermanentError):
+    """The message's body lies in a storage, and is missing there or not what was published."""
+
+
+class StorageUnavailable(MessagingError):
+    """The storage of large bodies does not answer; try again."""
+
+
 class MessageExpired(MessagingError):
     """The message expired before a consumer came to it; a replay handles it all the same."""
 

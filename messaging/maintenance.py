@@ -28,6 +28,7 @@ from messaging.models import (
     ScheduleFiring,
 )
 from messaging.settings import options
+from messaging.sweeping import sweep_bodies
 
 REQUEST_DAYS = 7
 ROLLUP_DAYS = 90
@@ -78,6 +79,7 @@ def prune() -> dict[str, int]:
     lowest = _oldest_needed(now - timedelta(days=options().retention_days))
     keep_from = datetime.fromtimestamp((lowest.int >> 80) / 1000, UTC)
     removed = {table: _prune_history(table, keep_from) for table in HISTORY}
+    removed["bodies"] = sweep_bodies(now, keep_from=keep_from)
     removed["messaging_seal"] = chain.forget_pruned(keep_from.date())
     for model, condition in (
         (ReceivedMessage, {"received_at__lt": now - timedelta(days=options().dedup_days)}),

@@ -8,7 +8,7 @@ from functools import cache
 
 from django.db import connection
 
-from messaging import failpoints
+from messaging import failpoints, payloads
 from messaging.database.statements import Store
 from messaging.envelope import Envelope
 
@@ -39,12 +39,20 @@ def _store(vendor: str) -> Store:
 
 
 def put(envelopes: Sequence[Envelope]) -> None:
-    """Store messages: those with a due time wait for it, the others go to the outbox. Needs a transaction."""
+    """Store messages: those with a due time wait for it, the others go to the outbox. Needs a transaction.
+
+    A body that is too large for a row goes to the storage first.
+    """
+    envelopes = [_light(envelope) if payloads.is_large(envelope.body) else envelope for envelope in envelopes]
     envelopes = [_answered(envelope) if envelope.answers else envelope for envelope in envelopes]
     if now := [envelope for envelope in envelopes if envelope.due_at is None]:
         store().publish(now)
     if later := [envelope for envelope in envelopes if envelope.due_at is not None]:
         store().schedule(later)
+
+
+def _light(envelope: Envelope) -> Envelope:
+    return replace(envelope, body=b"", blob=payloads.set_aside(envelope.id, envelope.body))
 
 
 def _answered(reply: Envelope) -> Envelope:

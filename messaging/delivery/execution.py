@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 from opentelemetry.trace import SpanKind
 
-from messaging import clock, failpoints, logs, tracing
+from messaging import clock, failpoints, logs, payloads, tracing
 from messaging.consumers import Consumer
 from messaging.context import Context, Scope, current_scope, transaction_depth
 from messaging.contracts.model import MessageModel
@@ -72,7 +72,7 @@ def read(consumer: Consumer, row: Claimed) -> MessageModel:
     """Return the message of a delivery as its handler wants it.
 
     Raises:
-        MessageExpired, ContractError: there is none to be handled.
+        MessageExpired, ContractError, BodyUnavailable: there is none to be handled.
     """
     if not row.type:
         raise ContractError("The message's row is gone: retention removed it while a delivery still waited.")
@@ -81,7 +81,7 @@ def read(consumer: Consumer, row: Claimed) -> MessageModel:
     model = consumer.accepts.get(row.type)
     if model is None:
         raise ContractError(f"{consumer.name} does not handle {row.type}.", field="type")
-    message = decode(row.type, row.version, row.body, model=model)
+    message = decode(row.type, row.version, payloads.content(row.body, row.blob), model=model)
     logs.received(row)
     return message
 

@@ -115,7 +115,7 @@ def _by_id(model: type[M], ids: Sequence[UUID]) -> dict[UUID, M]:
 
 
 def _data(row: Message, model: type[M]) -> M:
-    data = decode(row.type, row.version, bytes(row.body), model=model)
+    data = decode(row.type, row.version, row.content(), model=model)
     assert isinstance(data, model)
     return data
 
