@@ -76,13 +76,10 @@ app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000  # or Celery closes the database con
 
 
 def schedule() -> dict[str, dict[str, Any]]:
-    """Return beat's schedule. A tick that waited longer than its period is dropped: the next one does its work.
-
-    A tick is sent with retries, because nothing else lets beat open anew a connection that the broker closed.
-    """
+    """Return beat's schedule. A tick that waited longer than its period is dropped: the next one does its work."""
     from messaging.tasks import SCHEDULE  # needs the app above, as its current one
 
     return {
-        name: {"task": name, "schedule": seconds, "options": {"expires": max(seconds, 5.0), "retry": True}}
+        name: {"task": name, "schedule": seconds, "options": {"expires": max(seconds, 5.0)}}
         for name, seconds in SCHEDULE.items()
     }

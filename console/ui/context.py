@@ -10,7 +10,6 @@ from django.http import HttpRequest
 
 from console.ui import kept, sample
 from messaging.queries import consumers, overview
-from messaging.queries.faults import InjectedFaultRow, injected_faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,6 @@ class Pause:
 class Shell:
     vitals: overview.Vitals
     pauses: tuple[Pause, ...]
-    faults: tuple[InjectedFaultRow, ...]
     sample_traffic: bool
     environment: str
     release: str
@@ -62,7 +60,6 @@ def _read() -> Shell:
             )
             for row in rows
         ),
-        faults=injected_faults(),
         sample_traffic=sample.is_on(),
         environment=settings.ENVIRONMENT_NAME,
         release=settings.RELEASE,

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
-from django.db.models.functions import Now
 
 
 class Trip(models.Model):
@@ -24,7 +23,6 @@ class Effect(models.Model):
     consumer = models.CharField(max_length=200)
     message_id = models.UUIDField()
     run = models.PositiveIntegerField()
-    done_at = models.DateTimeField(db_default=Now())
     objects: ClassVar[models.Manager[Effect]] = models.Manager()
 
     class Meta:
