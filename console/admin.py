@@ -29,7 +29,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from console.actors import actor_of
 from messaging import contracts, operations
-from messaging.errors import OperationRefused
+from messaging.errors import BodyUnavailable, OperationRefused, StorageUnavailable
 from messaging.models import (
     Attempt,
     AuditRecord,
@@ -130,9 +130,12 @@ def _preformatted(text: str) -> SafeString:
     )
 
 
-def _body(name: str, version: int, raw: bytes | memoryview) -> SafeString:
+def _body(message: Message) -> SafeString:
     """Show a body with its sensitive fields masked, cut when it is long."""
-    shown = contracts.mask(name, version, bytes(raw))
+    try:
+        shown = contracts.mask(message.type, message.version, message.content())
+    except (BodyUnavailable, StorageUnavailable) as error:
+        return _preformatted(str(error))
     text = shown[:SHOWN_BYTES].decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
     return _preformatted(text + (f"\n… {len(shown) - SHOWN_BYTES:,} more bytes" if len(shown) > SHOWN_BYTES else ""))
 
@@ -209,7 +212,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.display(description="body")
     def body(self, row: DeadLetter) -> SafeString | str:
         message = Message.objects.filter(id=row.message_id).first()
-        return _body(message.type, message.version, message.body) if message else "The message is past retention."
+        return _body(message) if message else "The message is past retention."
 
     @admin.action(description="Replay…", permissions=["operate"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse | None:
@@ -299,7 +302,7 @@ class MessageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="body")
     def shown_body(self, row: Message) -> SafeString:
-        return _body(row.type, row.version, row.body)
+        return _body(row)
 
 
 @admin.register(Attempt)

@@ -76,10 +76,13 @@ app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000  # or Celery closes the database con
 
 
 def schedule() -> dict[str, dict[str, Any]]:
-    """Return beat's schedule. A tick that waited longer than its period is dropped: the next one does its work."""
+    """Return beat's schedule. A tick that waited longer than its period is dropped: the next one does its work.
+
+    A tick is sent with retries, because nothing else lets beat open anew a connection that the broker closed.
+    """
     from messaging.tasks import SCHEDULE  # needs the app above, as its current one
 
     return {
-        name: {"task": name, "schedule": seconds, "options": {"expires": max(seconds, 5.0)}}
+        name: {"task": name, "schedule": seconds, "options": {"expires": max(seconds, 5.0), "retry": True}}
         for name, seconds in SCHEDULE.items()
     }

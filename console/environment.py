@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+_S3_OPTIONS = {"endpoint_url", "region_name", "addressing_style", "signature_version"}
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -54,6 +56,21 @@ def number(name: str, default: float, *, minimum: float = 0.0) -> float:
     if not result >= minimum:
         raise ImproperlyConfigured(f"{name}={value!r} is not a number of at least {minimum}.")
     return result
+
+
+def body_storage(name: str, default: str) -> dict[str, dict[str, Any]]:
+    """Read where large bodies lie: a directory, or s3://bucket/prefix?endpoint_url=...; nothing without a value."""
+    value = text(name, default)
+    if not value:
+        return {}
+    parts = urlsplit(value)
+    if parts.scheme == "s3" and parts.netloc:
+        given = {key: value for key, value in parse_qsl(parts.query) if key in _S3_OPTIONS}
+        bucket = {"bucket_name": parts.netloc, "location": parts.path.strip("/"), "file_overwrite": False, **given}
+        return {"signalbox": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": bucket}}
+    if parts.scheme or not value.startswith("/"):
+        raise ImproperlyConfigured(f"{name}={value!r} is neither an absolute directory nor s3://bucket/prefix.")
+    return {"signalbox": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": value}}}
 
 
 def words(name: str) -> list[str]:

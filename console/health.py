@@ -21,6 +21,7 @@ from console import metrics
 from console.identity import NotIdentified, identify
 from messaging.operations import VIEW
 from messaging.queries import overview
+from messaging.queries.faults import injected_faults
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """Everything a message needs on its way is there; else 503 with the reasons."""
     reasons = _database_reasons() or [*_broker_reasons(), *_relay_reasons()]
     status = "ready" if not reasons else "not ready"
-    return JsonResponse({"status": status, "reasons": reasons}, status=503 if reasons else 200)
+    injected = [] if reasons else [f"{fault.consumer}: {fault.words}" for fault in injected_faults()]
+    said = {"status": status, "reasons": reasons, **({"injected_faults": injected} if injected else {})}
+    return JsonResponse(said, status=503 if reasons else 200)
 
 
 @require_safe

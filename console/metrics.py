@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from messaging.queries import consumers, overview
-from messaging.rollups import BOUNDS_MS
+from messaging.rollups import BATCHES, BOUNDS_MS
 
 MOST_CONSUMERS = 500
 """Consumers with series of their own; what goes beyond is summed as "other"."""
@@ -69,8 +69,12 @@ def _published(totals: list[overview.TotalRow]) -> Metric:
 def _outcomes(totals: list[overview.TotalRow], kept: frozenset[str]) -> Iterator[Metric]:
     counts: Counter[tuple[str, str]] = Counter()
     seconds: defaultdict[str, float] = defaultdict(float)
+    calls: Counter[str] = Counter()
     for total in totals:
         consumer = total.consumer if total.consumer in kept else OTHER
+        if total.outcome == BATCHES:
+            calls[consumer] += total.count
+            continue
         counts[consumer, total.outcome] += total.count
         seconds[consumer] += total.duration_us / 1e6
     attempts = CounterMetricFamily(
@@ -79,6 +83,10 @@ def _outcomes(totals: list[overview.TotalRow], kept: frozenset[str]) -> Iterator
     for key, count in sorted(counts.items()):
         attempts.add_metric(list(key), count)
     yield attempts
+    batches = CounterMetricFamily("signalbox_batches", "Calls of batch handlers.", labels=["consumer"])
+    for name, count in sorted(calls.items()):
+        batches.add_metric([name], count)
+    yield batches
     spent = CounterMetricFamily("signalbox_handler_seconds", "Time spent in handlers.", labels=["consumer"])
     for name, value in sorted(seconds.items()):
         spent.add_metric([name], value)

@@ -100,6 +100,13 @@ STATIC_ROOT = Path(_STATIC_ROOT) if _STATIC_ROOT else None  # embedded, files ar
 WHITENOISE_USE_FINDERS = EMBEDDED
 WHITENOISE_AUTOREFRESH = DEBUG or EMBEDDED  # files change under it when a checkout is updated
 
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    # Of several hosts none sees another's disk: in production somebody has to say where large bodies go.
+    **env.body_storage("SIGNALBOX_BODY_STORAGE", str(HOME / "storage") if EMBEDDED else ""),
+}
+
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -130,6 +137,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer("SIGNALBOX_MAX_BODY_BYTES", 1_048_576,
 MESSAGING = {
     "source": env.text("SIGNALBOX_SOURCE", "signalbox"),
     "max_body_bytes": DATA_UPLOAD_MAX_MEMORY_SIZE,
+    "inline_body_bytes": env.integer("SIGNALBOX_INLINE_BODY_BYTES", 262_144),
     "heartbeat_seconds": env.number("SIGNALBOX_HEARTBEAT_SECONDS", 2.0, minimum=0.1),
     "stale_after_seconds": env.number("SIGNALBOX_STALE_AFTER_SECONDS", 12.0, minimum=0.3),
     "release": RELEASE,

@@ -1,11 +1,14 @@
 """Signalbox's message bus for Django. This is its public face; see docs/tutorial.md."""
 
-from messaging.consumers import consumer
-from messaging.context import Context, use_correlation
+from messaging.commands import ReplyTimedOut, reply, send
+from messaging.consumers import Batch, consumer
+from messaging.context import BatchContext, Context, use_correlation
 from messaging.contracts.model import Command, Event
 from messaging.contracts.redaction import Sensitive
 from messaging.contracts.upcasting import upcast
+from messaging.dependencies import Dependency, dependency
 from messaging.errors import (
+    BodyUnavailable,
     ConfigurationError,
     ContractError,
     MessageExpired,
@@ -15,12 +18,16 @@ from messaging.errors import (
     RetryLater,
     TransactionRequired,
 )
+from messaging.limits import Breaker, Rate
 from messaging.policy import Retry
 from messaging.publishing import publish, publish_many
 from messaging.scheduling.due import cancel_scheduled
+from messaging.scheduling.recurring import recurring
 
 __all__ = [
-    "Command", "ConfigurationError", "Context", "ContractError", "Event", "MessageExpired", "MessagingError",
-    "OperationRefused", "PermanentError", "Retry", "RetryLater", "Sensitive", "TransactionRequired", "cancel_scheduled",
-    "consumer", "publish", "publish_many", "upcast", "use_correlation",
+    "Batch", "BatchContext", "BodyUnavailable", "Breaker", "Command", "ConfigurationError", "Context",
+    "ContractError", "Dependency", "Event", "MessageExpired", "MessagingError", "OperationRefused",
+    "PermanentError", "Rate", "ReplyTimedOut", "Retry", "RetryLater", "Sensitive", "TransactionRequired",
+    "cancel_scheduled", "consumer", "dependency", "publish", "publish_many", "recurring", "reply", "send", "upcast",
+    "use_correlation",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class MessagingConfig(AppConfig):
-    """Loads every app's ``events`` and ``consumers`` modules and registers the startup checks."""
+    """Loads every app's ``events``, ``consumers`` and ``schedules`` modules and registers the startup checks."""
 
     name = "messaging"
     default_auto_field = "django.db.models.BigAutoField"
@@ -20,13 +20,15 @@ class MessagingConfig(AppConfig):
 
         failpoints.arm()
         prepare_connections()
-        autodiscover_modules("events", "consumers")
+        autodiscover_modules("events", "consumers", "schedules")
         post_migrate.connect(_synchronise, sender=self, dispatch_uid="messaging.subscriptions")
 
 
 def _synchronise(using: str, **_: Any) -> None:
-    """A deploy's migrate step writes the subscriptions, so that the first publish after it already finds them."""
+    """A deploy's migrate step writes subscriptions and schedules; the first publish after it already finds them."""
+    from messaging.scheduling.synchronising import synchronise_schedules
     from messaging.subscriptions import synchronise
 
     if using == DEFAULT_DB_ALIAS:
         synchronise(is_deploy=True)
+        synchronise_schedules(is_deploy=True)

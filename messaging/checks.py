@@ -10,9 +10,12 @@ from django.core.checks import CheckMessage, Error, register
 
 from messaging.consumers import all_consumers
 from messaging.contracts.registry import known
+from messaging.dependencies import find_dependency
 from messaging.errors import ConfigurationError
 from messaging.settings import options
 
+_PARTICLE = re.compile(r"(?<=[a-z])(Out|Up|Off|In|Back|Down|Over|Away)\Z")
+"""Of a verb of two words: SoldOut, CheckedIn, TimedOut."""
 _LAST_WORD = re.compile(r"[A-Z][a-z0-9]*\Z")
 # fmt: off
 _IRREGULAR = frozenset({
@@ -49,22 +52,39 @@ def check_event_names(**_: Any) -> list[CheckMessage]:
 
 @register("messaging")
 def check_command_handlers(**_: Any) -> list[CheckMessage]:
-    commands = {contract.name for contract in known() if contract.kind == "command"}
+    commands = {contract.name: contract.model for contract in known() if contract.kind == "command"}
     errors: list[CheckMessage] = []
-    for name in sorted(commands):
+    for name, model in sorted(commands.items()):
         handlers = [declared.name for declared in all_consumers() if name in declared.accepts]
-        if len(handlers) != 1:
+        owner = getattr(model, "contract_handled_by", "")
+        is_elsewhere = bool(owner) and owner != options().source
+        if len(handlers) != (0 if is_elsewhere else 1):
+            where = f"it is handled_by {owner!r}, not here" if is_elsewhere else "a command has exactly one"
             errors.append(
                 Error(
-                    f"Command {name} has {len(handlers)} handlers: {', '.join(handlers) or 'none'}.",
-                    hint="A command has exactly one handler; an event may have many.",
+                    f"Command {name} has {len(handlers)} handlers: {', '.join(handlers) or 'none'}; {where}.",
+                    hint="Declare one @consumer for it, or say handled_by= in its class when another service has it.",
                     id="messaging.E002",
                 )
             )
     return errors
 
 
+@register("messaging")
+def check_dependencies(**_: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"{declared.name} depends on {name}, which nobody declared.",
+            hint=f'Write Dependency("{name}", breaker=Breaker(...)) once, in a module that is loaded at start.',
+            id="messaging.E004",
+        )
+        for declared in all_consumers()
+        for name in declared.depends_on
+        if find_dependency(name) is None
+    ]
+
+
 def is_past_tense(name: str) -> bool:
     """Say whether the last word of a CamelCase name is in the past tense."""
-    match = _LAST_WORD.search(name)
+    match = _LAST_WORD.search(_PARTICLE.sub("", name))
     return match is not None and (match.group().endswith("ed") or match.group() in _IRREGULAR)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from django.db import transaction
 
 from messaging.envelope import Envelope
 
+M = TypeVar("M")
 TransactionDepth = tuple[bool, int]
+IN_REPLY_TO, REPLY_STATUS = "in-reply-to", "reply-status"
+"""Headers of an answer."""
 _NAMESPACE = uuid.UUID("5f1f2a52-6c1d-5d0e-9f7e-6c6d5349474e")
 
 
@@ -40,9 +44,42 @@ class Context:
     traceparent: str
 
     @property
+    def in_reply_to(self) -> uuid.UUID | None:
+        """The command that this answers, or whose answer did not come in time."""
+        value = self.headers.get(IN_REPLY_TO)
+        return uuid.UUID(value) if value else None
+
+    @property
+    def reply_status(self) -> str:
+        """Of an answer: "" in time, "late" after its timeout, "repeated" when the command ran and answered again."""
+        return self.headers.get(REPLY_STATUS, "")
+
+    @property
     def idempotency_key(self) -> str:
         """Stable over the retries of a run, fresh for a replay: hand it to an external service."""
         return str(uuid.uuid5(_NAMESPACE, f"{self.message_id}:{self.consumer}:{self.run}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchContext:
+    """What a batch handler is told: a context for each message, in the same order."""
+
+    contexts: tuple[Context, ...]
+
+    def each(self, messages: Iterable[M]) -> Iterator[tuple[M, Context]]:
+        """Go through the messages with their contexts; what is published meanwhile is caused by the one at hand.
+
+        Outside of it follow-ups belong to the flow of the batch's first message.
+        """
+        scope = current_scope.get()
+        try:
+            for message, context in zip(messages, self.contexts, strict=True):
+                if scope is not None:
+                    scope.context = context
+                yield message, context
+        finally:
+            if scope is not None:
+                scope.context = self.contexts[0]
 
 
 @dataclass(slots=True)
@@ -53,6 +90,9 @@ class Scope:
     depth: TransactionDepth
     """Transaction depth at which the handler was called, see ``transaction_depth``."""
     published: list[Envelope] = field(default_factory=list)
+    depends_on: tuple[str, ...] = ()
+    touched: dict[str, bool] = field(default_factory=dict)
+    """Dependencies that the handler called so far, and whether a call failed."""
 
 
 def transaction_depth() -> TransactionDepth:

@@ -36,5 +36,7 @@ class Envelope:
     consumer: str | None = None
     run: int = 1
     resolves: UUID | None = None
+    answers: UUID | None = None
+    """Of a reply: the scheduled message that would tell the asker that none came."""
     due_at: datetime | None = None
     """When the relay may have it; None for at once."""

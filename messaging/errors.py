@@ -44,6 +44,14 @@ class PermanentError(MessagingError):
     """The handler says that retrying cannot help; the message is dead-lettered at once."""
 
 
+class BodyUnavailable(PermanentError):
+    """The message's body lies in a storage, and is missing there or not what was published."""
+
+
+class StorageUnavailable(MessagingError):
+    """The storage of large bodies does not answer; try again."""
+
+
 class MessageExpired(MessagingError):
     """The message expired before a consumer came to it; a replay handles it all the same."""
 
@@ -61,6 +69,23 @@ class RetryLater(MessagingError):
 
 class StaleClaim(MessagingError):
     """The delivery was taken over while this worker held it; nothing was written."""
+
+
+class BreakerOpen(MessagingError):
+    """A breaker opened while this claim was under way; the rest of it is given back at no cost."""
+
+
+class Backlogged(MessagingError):
+    """The backlog is over its limit; nothing was taken in.
+
+    ``consumers`` names those that are behind, ``retry_after`` is in seconds.
+    """
+
+    def __init__(self, consumers: tuple[str, ...] = (), *, retry_after: int = 10) -> None:
+        named = ", ".join(consumers) or "a consumer"
+        super().__init__(f"The backlog of {named} is over its limit. Nothing was taken in; send it again later.")
+        self.consumers = consumers
+        self.retry_after = retry_after
 
 
 class TransportUnavailable(MessagingError):

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from messaging import signals
+from messaging import pressure, signals
 from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import validate
 from messaging.database import store
@@ -50,6 +50,7 @@ def ingest(
     ``strict`` is for callers that can be answered (REST): the problem is raised and nothing is stored.
 
     Raises:
+        Backlogged: a consumer of this type is behind; nothing was stored, the sender should come again.
         ContractError: only when strict; ``field`` names the place. Subclasses tell what it is: Undecodable,
             UnknownContract, IdConflict.
     """
@@ -76,6 +77,7 @@ def _accept(incoming: Incoming, *, source: str, headers: Mapping[str, str]) -> R
         earlier = _remember(origin, incoming, envelope.id)
         if earlier is not None:
             return Received(outcome="duplicate", message_id=earlier)
+    pressure.check(envelope.type)  # after the look for a duplicate: what was taken in before stays so
     store_envelopes([envelope])
     return Received(outcome="accepted", message_id=envelope.id)
 

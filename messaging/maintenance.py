@@ -18,6 +18,7 @@ from messaging.models import (
     ConsumerState,
     DeadLetter,
     Delivery,
+    KeyCounter,
     OutboxEntry,
     QuarantinedMessage,
     ReceivedMessage,
@@ -27,9 +28,13 @@ from messaging.models import (
     ScheduleFiring,
 )
 from messaging.settings import options
+from messaging.sweeping import sweep_bodies
 
 REQUEST_DAYS = 7
 ROLLUP_DAYS = 90
+COUNTER_AGE = timedelta(days=1)
+"""How far the clocks of producers may be apart without harm to the order of a key."""
+COUNTER_BATCH = 10_000
 
 
 def resume_expired_pauses() -> int:
@@ -74,6 +79,7 @@ def prune() -> dict[str, int]:
     lowest = _oldest_needed(now - timedelta(days=options().retention_days))
     keep_from = datetime.fromtimestamp((lowest.int >> 80) / 1000, UTC)
     removed = {table: _prune_history(table, keep_from) for table in HISTORY}
+    removed["bodies"] = sweep_bodies(now, keep_from=keep_from)
     removed["messaging_seal"] = chain.forget_pruned(keep_from.date())
     for model, condition in (
         (ReceivedMessage, {"received_at__lt": now - timedelta(days=options().dedup_days)}),
@@ -85,7 +91,21 @@ def prune() -> dict[str, int]:
         (QuarantinedMessage, {"state__in": ["accepted", "discarded"], "resolved_at__lt": keep_from}),
     ):
         removed[model._meta.db_table] = model.objects.filter(**condition).delete()[0]
+    removed[KeyCounter._meta.db_table] = _prune_counters(now)
     return removed
+
+
+def _prune_counters(now: datetime) -> int:
+    """Delete counters whose last position is old; return how many.
+
+    A new counter begins at the time in microseconds, which is above all of these, so order is kept whatever is still
+    unfinished, and also between a replay and what was published since.
+    """
+    old = KeyCounter.objects.filter(last__lt=int((now - COUNTER_AGE).timestamp() * 1_000_000))
+    with transaction.atomic():
+        # A producer has locked those it skips.
+        keys = list(old.select_for_update(skip_locked=True).values_list("key", flat=True)[:COUNTER_BATCH])
+        return old.filter(key__in=keys).delete()[0]
 
 
 def _oldest_needed(keep_from: datetime) -> UUID:

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from messaging import clock, tracing
 from messaging.context import current_correlation, current_scope, transaction_depth
-from messaging.contracts.model import MessageModel
+from messaging.contracts.model import Command, MessageModel
 from messaging.database import put, store
 from messaging.envelope import Envelope
 from messaging.errors import ContractError, TransactionRequired
@@ -76,8 +76,12 @@ def publish_many(
     expires_at: datetime | None = None,
 ) -> list[UUID]:
     """Publish several events with one statement; see ``publish``."""
+    messages = list(messages)
+    for message in messages:
+        if isinstance(message, Command):
+            raise ContractError(f"{message.contract_name} is a command: use send(), which has one handler answer it.")
     due_at = due_time(delay=delay, at=at)
-    expires_at = _expiry(expires_in, expires_at, due_at)
+    expires_at = expiry(expires_in, expires_at, due_at)
     with tracing.span("publish", kind=SpanKind.PRODUCER, messaging__system="signalbox") as current:
         envelopes = [
             wrap(
@@ -160,7 +164,7 @@ def wrap(
     )
 
 
-def _expiry(expires_in: Delay | None, expires_at: datetime | None, due_at: datetime | None) -> datetime | None:
+def expiry(expires_in: Delay | None, expires_at: datetime | None, due_at: datetime | None) -> datetime | None:
     """Return when a message expires, on the database's clock; ``expires_in`` counts from its due time.
 
     Raises:

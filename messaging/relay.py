@@ -11,12 +11,17 @@ from contextlib import suppress
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
-from messaging import rescue, signals, tracing
+from messaging import pressure, rescue, signals, tracing
+from messaging.consumers import find_consumer
 from messaging.database import store
 from messaging.database.statements import Relayed
 from messaging.database.waiting import Hints, open_hints
+from messaging.delivery import gate
+from messaging.delivery.batches import is_ripe
 from messaging.delivery.presence import Presence, name_session
 from messaging.errors import TransportUnavailable
+from messaging.scheduling import firing
+from messaging.scheduling.synchronising import synchronise_schedules
 from messaging.settings import options
 from messaging.subscriptions import synchronise
 from messaging.wakeups import wake
@@ -61,6 +66,7 @@ class Relay:
         self._look_at = 0.0
         self._due_at = 0.0
         self._rescue_at = 0.0
+        self._shut: frozenset[str] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
         """Relay until ``stop`` is set; survive a database or broker that goes away and comes back."""
@@ -68,6 +74,7 @@ class Relay:
         while not stop.is_set():
             try:
                 synchronise()
+                synchronise_schedules()
                 self._presence.start()
                 name_session(self._presence.id)
                 with open_hints() as hints:
@@ -103,8 +110,10 @@ class Relay:
     def step(self) -> int:
         """Relay one batch, look for forgotten work when it is time to, wake whom that concerns; return rows taken."""
         now = time.monotonic()
-        if now >= self._due_at and store().move_due(options().relay_batch) < options().relay_batch:
-            self._due_at = now + options().poll_seconds
+        if now >= self._due_at:
+            firing.fire_due()
+            if store().move_due(options().relay_batch) < options().relay_batch:
+                self._due_at = now + options().poll_seconds
         relayed = self._fan_out()
         work = dict(relayed.deliveries)
         if now >= self._rescue_at:
@@ -113,9 +122,11 @@ class Relay:
         if now >= self._look_at:
             # Retries that came due, resumed consumers, wake-ups that the broker lost.
             self._look_at = now + options().poll_seconds
+            self._shut = gate.shut()
+            pressure.note()
             for consumer in store().claimable():
                 work.setdefault(consumer, options().chunk_limit * options().wakeups_per_consumer)
-        self._wake(work)
+        self._wake({name: count for name, count in work.items() if name not in self._shut and _is_worth_waking(name)})
         if relayed.taken:
             signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
         return relayed.taken
@@ -138,6 +149,12 @@ class Relay:
         if self._presence.is_idle != is_idle:
             self._presence.is_idle = is_idle
             self._presence.beat()
+
+
+def _is_worth_waking(name: str) -> bool:
+    """A batch consumer whose batch is not full sleeps on: its turn comes with a later look, as the oldest ages."""
+    consumer = find_consumer(name)
+    return consumer is None or is_ripe(consumer)
 
 
 def run(stop: threading.Event, *, on_start: Callable[[], None] | None = None) -> None:

@@ -13,6 +13,8 @@ from messaging.models import Rollup, RollupDelta, Total
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000, 300000)
 """Upper bounds of the critical-time histogram, in milliseconds; what is longer counts as "inf"."""
 FOLD_BATCH = 5_000
+BATCHES = "batches"
+"""Outcome of the rows that count calls of batch handlers instead of deliveries."""
 
 
 def bucket_of(microseconds: int) -> str:

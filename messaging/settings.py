@@ -21,6 +21,8 @@ class Options(BaseModel):
     release: str = ""
     """Release of the running code, shown beside workers and failures."""
     max_body_bytes: int = Field(1_048_576, ge=1)
+    inline_body_bytes: int = Field(262_144, ge=0)
+    """Larger bodies lie in STORAGES["signalbox"] instead of their row, where that storage is set."""
     heartbeat_seconds: float = Field(2.0, gt=0)
     stale_after_seconds: float = Field(12.0, gt=0)
     """A worker silent for this long is taken for dead and its claims are rescued."""

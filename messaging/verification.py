@@ -38,6 +38,8 @@ class Outcomes:
     ignored: int = 0
     dropped: int = 0
     """At-most-once: failed after it was settled."""
+    filtered: int = 0
+    """The subscription's filter did not want it, as the relay wrote down."""
     dead_lettered: int = 0
     """Unresolved."""
     discarded: int = 0

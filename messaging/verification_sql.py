@@ -17,15 +17,19 @@ SELECT o.message_id, s.consumer FROM messaging_outboxentry o
 JOIN messaging_subscription s ON s.type = o.type AND s.starts_at <= o.created_at
 WHERE o.consumer IS NULL"""
 
+# What a filter kept out is what the relay wrote down: the filter itself may have changed since.
 # At most once: a delivery is settled as handled before it runs, so one that failed then has both outcomes.
 _ATTEMPTED = """
 SELECT message_id, consumer, max(handled) AS handled, max(ignored) AS ignored, max(dropped) AS dropped,
-    sum(CASE WHEN handled + ignored + dropped > 1 THEN handled + ignored + dropped - 1 ELSE 0 END) AS duplicated
+    max(filtered) AS filtered,
+    sum(CASE WHEN done > 1 THEN done - 1 ELSE 0 END) AS duplicated
 FROM (
     SELECT message_id, consumer, run,
         sum(CASE WHEN outcome = 'handled' THEN 1 WHEN outcome = 'dropped' THEN -1 ELSE 0 END) AS handled,
         sum(CASE WHEN outcome = 'ignored' THEN 1 ELSE 0 END) AS ignored,
-        sum(CASE WHEN outcome = 'dropped' THEN 1 ELSE 0 END) AS dropped
+        sum(CASE WHEN outcome = 'dropped' THEN 1 ELSE 0 END) AS dropped,
+        sum(CASE WHEN outcome = 'filtered' THEN 1 ELSE 0 END) AS filtered,
+        sum(CASE WHEN outcome IN ('handled', 'ignored', 'filtered') THEN 1 ELSE 0 END) AS done
     FROM messaging_attempt WHERE message_id >= %(since)s GROUP BY message_id, consumer, run
 ) runs
 GROUP BY message_id, consumer"""
@@ -75,6 +79,7 @@ SELECT p.message_id, p.consumer, p.correlation_id, coalesce(a.duplicated, 0) AS 
         WHEN a.handled > 0 THEN 'handled'
         WHEN a.ignored > 0 THEN 'ignored'
         WHEN a.dropped > 0 THEN 'dropped'
+        WHEN a.filtered > 0 THEN 'filtered'
         WHEN d.discarded > 0 THEN 'discarded'
         WHEN d.resolved > 0 THEN 'resubmitted'
         WHEN c.message_id IS NOT NULL THEN 'cancelled'

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import current_app
@@ -11,7 +12,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.exceptions import KombuError
 
-from messaging import failpoints
+from messaging import chaos, failpoints
 from messaging.consumers import all_consumers
 from messaging.errors import TransportUnavailable
 from messaging.settings import options
@@ -39,11 +40,22 @@ def wake(work: dict[str, int]) -> None:
     if not work:
         return
     try:
-        with current_app.pool.acquire() as connection:
+        with current_app.pool.acquire() as connection, _fresh_after_failure(connection):
             for consumer, deliveries in work.items():
                 _wake_one(connection, consumer, deliveries)
     except _broker_errors() as error:
         raise TransportUnavailable(f"The broker did not take a wake-up: {error}") from error
+
+
+@contextmanager
+def _fresh_after_failure(connection: Connection) -> Iterator[None]:
+    """Take a connection that failed apart: the pool would hand it out again, broken as it is."""
+    try:
+        yield
+    except _broker_errors():
+        untyped: Any = connection
+        untyped.collect()
+        raise
 
 
 def _broker_errors() -> tuple[type[Exception], ...]:
@@ -55,7 +67,7 @@ def _broker_errors() -> tuple[type[Exception], ...]:
 def _wake_one(connection: Connection, consumer: str, deliveries: int) -> None:
     queue = queue_of(consumer)
     wanted = min(options().wakeups_per_consumer, -(-deliveries // options().chunk_limit))
-    for _ in range(wanted - waiting(connection, queue)):
+    for _ in range(chaos.wakeups(consumer, wanted - waiting(connection, queue))):
         failpoints.reach("wake.before")
         current_app.send_task(TASK, (consumer,), queue=queue, connection=connection, retry=False, ignore_result=True)
         failpoints.reach("wake.after")

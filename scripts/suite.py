@@ -20,7 +20,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "SQLite": ("sqlite", ["tests/unit", "tests/integration", *PARALLEL]),
     "PostgreSQL+Redis": ("postgresql", ["tests/integration", *PARALLEL]),
     # One at a time: real processes under load, kills and a browser leave no core for a second test.
-    "processes": ("sqlite", ["tests/conformance", "tests/acceptance", "tests/sweep", "tests/simulation"]),
+    "processes": ("sqlite", ["tests/conformance", "tests/acceptance", "tests/sweep", "tests/chaos"]),
 }
 NO_TESTS = 5  # pytest's exit status when -k matched nothing in this run
 

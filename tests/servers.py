@@ -19,6 +19,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -247,31 +248,53 @@ def redis_binary() -> str:
     return str(program)
 
 
-def _start_rabbitmq() -> str:
+@dataclass(frozen=True, kw_only=True)
+class RabbitMQNode:
+    """How to run a RabbitMQ server whose data lies in a directory of its own."""
+
+    program: str
+    environment: dict[str, str]
+    url: str
+
+
+def rabbitmq_node(directory: Path) -> RabbitMQNode:
+    """Prepare ``directory`` for a node, and start the port mapper that it needs.
+
+    Raises:
+        Unavailable: there is no RabbitMQ on this machine.
+    """
     program = shutil.which("rabbitmq-server") or shutil.which("rabbitmq-server", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise Unavailable("no RabbitMQ: set TEST_RABBITMQ_URL or install rabbitmq-server.")
     # Debian's wrapper drops root for the rabbitmq user; the script behind it does not, and takes our directories.
     behind = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    directory, port = private_directory("rabbitmq"), free_port()
+    port = free_port()
     (directory / "enabled_plugins").write_text("[].\n")
     (directory / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nloopback_users = none\n")
-    names = _start_port_mapper(directory)
-    server = Process(
-        [str(behind if behind.exists() else program)],
-        directory=directory,
-        RABBITMQ_NODENAME=f"signalbox-{os.getpid()}@localhost",
-        RABBITMQ_NODE_PORT=str(port),
-        RABBITMQ_DIST_PORT=str(free_port()),
-        RABBITMQ_MNESIA_BASE=str(directory),
-        RABBITMQ_LOG_BASE=str(directory),
-        RABBITMQ_CONFIG_FILE=str(directory / "rabbitmq"),
-        RABBITMQ_ENABLED_PLUGINS_FILE=str(directory / "enabled_plugins"),
-        RABBITMQ_PID_FILE=str(directory / "pid"),
-        ERL_EPMD_PORT=str(names),
+    environment = {
+        "RABBITMQ_NODENAME": f"signalbox-{os.getpid()}@localhost",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_MNESIA_BASE": str(directory),
+        "RABBITMQ_LOG_BASE": str(directory),
+        "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+        "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "ERL_EPMD_PORT": str(_start_port_mapper(directory)),
+    }
+    return RabbitMQNode(
+        program=str(behind if behind.exists() else program),
+        environment=environment,
+        url=f"amqp://guest:guest@127.0.0.1:{port}//",
     )
+
+
+def _start_rabbitmq() -> str:
+    directory = private_directory("rabbitmq")
+    node = rabbitmq_node(directory)
+    server = Process([node.program], directory=directory, **node.environment)
     server.wait_until(lambda: "started TCP listener" in _rabbitmq_log(directory))
-    return f"amqp://guest:guest@127.0.0.1:{port}//"
+    return node.url
 
 
 def _start_port_mapper(parent: Path) -> int:

@@ -15,7 +15,15 @@ from ninja import Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from messaging.contracts.strict_json import path_of
-from messaging.errors import ContractError, OperationRefused, Undecodable, UnknownContract
+from messaging.errors import (
+    Backlogged,
+    BodyUnavailable,
+    ContractError,
+    OperationRefused,
+    StorageUnavailable,
+    Undecodable,
+    UnknownContract,
+)
 from messaging.incoming import TooLarge, UnknownField, UnsupportedContentType
 from messaging.ingest import IdConflict
 
@@ -102,10 +110,21 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "unknown_contract", str(error), errors=_blame(error.field, error))
         case ContractError():
             return Problem(422, "contract", str(error), errors=_blame(error.field, error))
+        case Backlogged() | BodyUnavailable() | StorageUnavailable():
+            return _unavailable(error)
         case ValidationError():
             return _invalid(error.errors)
         case _:
             return _from_framework(error)
+
+
+def _unavailable(error: Backlogged | BodyUnavailable | StorageUnavailable) -> Problem:
+    if isinstance(error, Backlogged):
+        return Problem(429, "backlogged", str(error), headers={"Retry-After": str(error.retry_after)})
+    if isinstance(error, BodyUnavailable):
+        return Problem(410, "body_unavailable", str(error))
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+    return Problem(503, "unavailable", "The storage of large bodies does not answer.", headers=headers)
 
 
 def unauthorized(detail: str) -> Problem:

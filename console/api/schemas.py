@@ -165,3 +165,25 @@ class Resubmitted(Done):
 class ConsumerChanged(Schema):
     name: str
     is_paused: bool
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class InjectFaults(Why):
+    consumer: Text = Field("*", description="Its name; * for every consumer that has nothing of its own.")
+    failure_rate: Share = Field(0.0, description="Share of runs that fail before the handler is called.")
+    redelivery_rate: Share = Field(0.0, description="Share of runs that are undone after the handler returned.")
+    crash_rate: Share = Field(0.0, description="Share of runs in which the worker's process is killed.")
+    wakeup_loss_rate: Share = 0.0
+    wakeup_repeat_rate: Share = 0.0
+    delay_seconds: float = Field(0.0, ge=0, le=60, description="How long each delivery waits before its handler.")
+    lasts_seconds: float = Field(600.0, ge=1, le=86_400, description="Ends by itself after so long.")
+
+
+class EndFaults(Body):
+    consumer: Text | None = Field(None, description="Only this one's; * is the row for every consumer.")
+
+
+class FaultsEnded(Schema):
+    ended: int

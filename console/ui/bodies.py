@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from django.http import HttpResponse
 
 from messaging import contracts
 from messaging.contracts import redaction
+from messaging.errors import BodyUnavailable, StorageUnavailable
 
 BYTES_PER_ROW = 16
 MOST_ROWS = 512
+
+
+SHOWN_BYTES = 65_536
+"""Of a larger body a page shows so much; the whole is a download."""
 
 
 class HasBody(Protocol):
@@ -22,6 +29,50 @@ class HasBody(Protocol):
 
     @property
     def body(self) -> bytes: ...
+
+    @property
+    def blob(self) -> dict[str, Any] | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownBody:
+    """A body as a page shows it: whole, or the beginning of a large one, or why it cannot be had."""
+
+    body: bytes = b""
+    size: int = 0
+    """Of the whole, in bytes, as published."""
+    beginning: str = ""
+    problem: str = ""
+    is_masked: bool = False
+
+
+def shown_body(detail: HasBody, *, is_revealed: bool = False) -> ShownBody:
+    """Return a body for a page, masked unless revealed."""
+    try:
+        body = visible_body(detail, is_revealed=is_revealed)
+    except (BodyUnavailable, StorageUnavailable) as error:
+        return ShownBody(problem=str(error), size=int((detail.blob or {}).get("bytes", 0)))
+    is_cut = len(body) > SHOWN_BYTES
+    return ShownBody(
+        body=b"" if is_cut else body,
+        size=len(detail.body),
+        beginning=body[:SHOWN_BYTES].decode("utf-8", "replace") if is_cut else "",
+        is_masked=body != detail.body,
+    )
+
+
+def download(detail: HasBody, name: str) -> HttpResponse:
+    """Answer with a body as a file that no browser interprets, sensitive fields masked."""
+    try:
+        body = visible_body(detail)
+    except (BodyUnavailable, StorageUnavailable) as error:
+        status = 410 if isinstance(error, BodyUnavailable) else 503
+        return HttpResponse(f"{error}\n", status=status, content_type="text/plain; charset=utf-8")
+    return HttpResponse(
+        body,
+        content_type="application/octet-stream",
+        headers={"Content-Disposition": f'attachment; filename="{name}.json"', "X-Content-Type-Options": "nosniff"},
+    )
 
 
 def visible_body(detail: HasBody, *, is_revealed: bool = False) -> bytes:

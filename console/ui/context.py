@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from console.ui import kept, sample
 from messaging.queries import consumers, overview
+from messaging.queries.faults import InjectedFaultRow, injected_faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Pause:
 class Shell:
     vitals: overview.Vitals
     pauses: tuple[Pause, ...]
+    faults: tuple[InjectedFaultRow, ...]
     sample_traffic: bool
     environment: str
     release: str
@@ -60,6 +62,7 @@ def _read() -> Shell:
             )
             for row in rows
         ),
+        faults=injected_faults(),
         sample_traffic=sample.is_on(),
         environment=settings.ENVIRONMENT_NAME,
         release=settings.RELEASE,

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from console.actors import actor_of
 from console.ui import actions
 from console.ui.access import operator, viewer
-from console.ui.bodies import visible_body
+from console.ui.bodies import shown_body
 from console.ui.search import cursor
 from messaging import clock
 from messaging.operations import discard_dead_letters, replay_dead_letters
@@ -131,7 +131,7 @@ def dead_letter(request: HttpRequest, id: UUID) -> HttpResponse:
             "is_unresolved": found.state in UNRESOLVED,
             "is_open": found.state == "open",
             "copy": copy,
-            "body": visible_body(found),
+            "shown": shown_body(found),
             "records": audit.list_audit(target=f"dead_letter:{id}").rows,
             "may_operate": actor_of(request).may("operate"),
         },

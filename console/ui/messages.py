@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from console.actors import actor_of
 from console.ui.access import viewer
-from console.ui.bodies import is_masked, visible_body, visible_headers
+from console.ui.bodies import ShownBody, download, shown_body, visible_headers
 from console.ui.histogram import histogram_of
 from console.ui.search import RANGES, Search, cursor, parse_search, parse_words
 from console.ui.timeline import timeline_of
@@ -116,6 +116,16 @@ def message_page(request: HttpRequest, id: UUID) -> HttpResponse:
     return render(request, template, context)
 
 
+@require_GET
+@viewer
+def message_body(request: HttpRequest, id: UUID) -> HttpResponse:
+    """Hand out a message's body as a file, masked."""
+    detail = messages.get_message(id)
+    if detail is None:
+        raise Http404("No such message; history older than the retention is gone.")
+    return download(detail, str(id))
+
+
 def _reveal(request: HttpRequest, detail: messages.MessageDetail) -> str:
     """Record that hidden fields are shown to this person, and why; return what speaks against it."""
     actor, target = actor_of(request), f"message:{detail.id}"
@@ -136,6 +146,9 @@ def _detail_context(
         return {"message": None}
     tab = request.GET.get("tab", "summary")
     actor = actor_of(request)
+    # The deliveries renew themselves on every change: they must not fetch a large body each time.
+    is_partial = request.headers.get("HX-Target") == "deliveries"
+    shown = ShownBody() if is_partial else shown_body(detail, is_revealed=is_revealed)
     dead = [delivery for delivery in detail.deliveries if delivery.dead_letter_id and delivery.status == "dead"]
     return {
         "message": detail,
@@ -145,8 +158,8 @@ def _detail_context(
         "dead": dead,
         "is_busy": detail.status in _BUSY,
         "timeline": timeline_of(detail),
-        "body": visible_body(detail, is_revealed=is_revealed),
-        "is_masked": not is_revealed and is_masked(detail),
+        "shown": shown,
+        "is_masked": shown.is_masked,
         "is_revealed": is_revealed,
         "may_operate": actor.may("operate"),
         "may_reveal": actor.may(REVEAL),
@@ -175,4 +188,5 @@ def _counts(detail: messages.MessageDetail) -> str:
 urlpatterns = [
     path("messages", message_list, name="messages"),
     path("messages/<uuid:id>", message_page, name="message"),
+    path("messages/<uuid:id>/body", message_body, name="message-body"),
 ]

@@ -31,6 +31,13 @@ def resubmit(request: HttpRequest, id: UUID) -> HttpResponse:
     found = dead_letters.get_dead_letter(id)
     if found is None:
         raise Http404("No such dead letter.")
+    if found.blob:
+        flash.warning(
+            request,
+            f"This body has {found.blob['bytes']:,} bytes and lies in the storage: too much for an editor. Nothing was"
+            " changed. Replay it as it is, or send a corrected copy with POST /api/v1/dead-letters/{id}/resubmit.",
+        )
+        return HttpResponseRedirect(reverse("dead-letter", args=[id]))
     original = formatted(visible_body(found))
     if request.method == "GET":
         return _show(request, found, original=original, text=original)

@@ -9,6 +9,7 @@ urlpatterns = [
     path("", include("console.ui.components")),
     path("", include("console.ui.overview")),
     path("", include("console.ui.sample")),
+    path("", include("console.ui.faults")),
     path("", include("console.ui.messages")),
     path("", include("console.ui.dead_letters")),
     path("", include("console.ui.resubmit")),

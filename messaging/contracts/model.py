@@ -71,6 +71,14 @@ class Event(MessageModel):
 
 
 class Command(MessageModel):
-    """A request in the imperative, for exactly one handler."""
+    """A request in the imperative, for exactly one handler.
+
+    ``handled_by`` names the service (``MESSAGING["source"]``) whose consumer it is, when that is another one.
+    """
 
     contract_kind: ClassVar[str] = "command"
+    contract_handled_by: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, handled_by: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.contract_handled_by = handled_by or cls.contract_handled_by

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from django.db import connection
 
-from messaging import failpoints
+from messaging import failpoints, payloads
 from messaging.database.statements import Store
 from messaging.envelope import Envelope
 
 FAILPOINTS = frozenset({
-    "publish", "schedule", "move_due", "take_back", "direct", "relay", "claim", "lock", "settle", "release",
-    "claimable",
+    "publish", "schedule", "move_due", "take_back", "direct", "relay", "claim", "claim_in_order", "lock", "settle",
+    "release", "claimable",
 })  # fmt: skip
 
 
@@ -38,11 +39,31 @@ def _store(vendor: str) -> Store:
 
 
 def put(envelopes: Sequence[Envelope]) -> None:
-    """Store messages: those with a due time wait for it, the others go to the outbox. Needs a transaction."""
+    """Store messages: those with a due time wait for it, the others go to the outbox. Needs a transaction.
+
+    A body that is too large for a row goes to the storage first.
+    """
+    envelopes = [_light(envelope) if payloads.is_large(envelope.body) else envelope for envelope in envelopes]
+    envelopes = [_answered(envelope) if envelope.answers else envelope for envelope in envelopes]
     if now := [envelope for envelope in envelopes if envelope.due_at is None]:
         store().publish(now)
     if later := [envelope for envelope in envelopes if envelope.due_at is not None]:
         store().schedule(later)
+
+
+def _light(envelope: Envelope) -> Envelope:
+    return replace(envelope, body=b"", blob=payloads.set_aside(envelope.id, envelope.body))
+
+
+def _answered(reply: Envelope) -> Envelope:
+    """Take the asker's timeout back; without it the reply is late, or the timeout was taken back by an earlier one."""
+    from messaging.models import CancelledMessage  # not before Django's apps are loaded
+
+    assert reply.answers is not None
+    if store().take_back(reply.answers, by=reply.source, reason="answered"):
+        return reply
+    is_repeated = CancelledMessage.objects.filter(message_id=reply.answers).exists()
+    return replace(reply, headers={**reply.headers, "reply-status": "repeated" if is_repeated else "late"})
 
 
 def prepare_connections() -> None:

@@ -10,13 +10,15 @@ from typing import Any, cast
 from uuid import UUID
 
 import psycopg
-from django.db import connection
+from django.db import connection, transaction
 
-from messaging import clock
+from messaging import clock, failpoints, filters
+from messaging.database import postgresql_lanes as lanes
 from messaging.database import postgresql_sql as sql
-from messaging.database.statements import AttemptRow, Claimed, Delta, Relayed, Store
+from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position
 from messaging.database.virtual import VirtualCursor
 from messaging.envelope import Envelope
+from messaging.ids import new_id
 
 HINT_CHANNEL = "signalbox_relay"
 
@@ -26,26 +28,42 @@ class PostgresStore(Store):
 
     hint_is_local = False
 
+    def __init__(self) -> None:
+        self._has_filters = False
+        """What the last batch met: decides which of two ways is tried first, never what is relayed."""
+
     def publish(self, envelopes: Sequence[Envelope]) -> None:
+        is_keyed = any(one.key is not None and one.position is None for one in envelopes)
+        start = start_position()
         with _cursor() as cursor:
             if len(envelopes) == 1:
                 one = envelopes[0]
-                cursor.execute(sql.PUBLISH_ONE, (*_message(one), *_routing(one)))
+                place = (one.key, start + 1, one.type) if is_keyed else ()
+                statement = sql.PUBLISH_ONE_KEYED if is_keyed else sql.PUBLISH_ONE
+                cursor.execute(statement, (*place, *_message(one), *_routing(one)))
             else:
-                cursor.execute(sql.PUBLISH_MANY, _given(envelopes))
+                places = (start, start) if is_keyed else ()
+                statement = sql.PUBLISH_MANY_KEYED if is_keyed else sql.PUBLISH_MANY
+                cursor.execute(statement, [*_given(envelopes), *places])
 
     def schedule(self, envelopes: Sequence[Envelope]) -> None:
         with _cursor() as cursor:
             cursor.execute(sql.SCHEDULE, _given(envelopes))
 
     def move_due(self, limit: int) -> int:
+        start = start_position()
         with _cursor() as cursor:
-            cursor.execute(sql.MOVE_DUE, (limit,))
+            cursor.execute(sql.MOVE_DUE, (limit, start, start))
             return max(cursor.rowcount, 0)
 
     def take_back(self, message_id: UUID, *, by: str, reason: str) -> bool:
         with _cursor() as cursor:
             cursor.execute(sql.TAKE_BACK, (message_id, by, reason))
+            return cursor.rowcount == 1
+
+    def note_firing(self, *, schedule: str, due_at: datetime, message_id: UUID, by: str = "") -> bool:
+        with _cursor() as cursor:
+            cursor.execute(sql.NOTE_FIRING, (schedule, due_at, message_id, by))
             return cursor.rowcount == 1
 
     def direct(self, envelope: Envelope) -> None:
@@ -54,22 +72,46 @@ class PostgresStore(Store):
             cursor.execute(sql.DIRECT, (*subject, envelope.consumer, *_routing(envelope)))
 
     def relay(self, limit: int) -> Relayed:
-        with _cursor() as cursor:
-            rows = cursor.execute(sql.RELAY, (limit,)).fetchall()
-        counts = dict(rows)
+        if not self._has_filters:
+            with _cursor() as cursor:
+                counts = dict(cursor.execute(sql.RELAY, (limit,)).fetchall())
+            if None not in counts:
+                return Relayed(taken=counts.pop("", 0), deliveries=counts)
+        return self._relay_filtered(limit)
+
+    def _relay_filtered(self, limit: int) -> Relayed:
+        with transaction.atomic(), _cursor() as cursor:
+            rows = cursor.execute(sql.CHOOSE, (limit,)).fetchall()
+            if not rows:
+                # Ask the plain statement the next time, whether there still is a filter.
+                self._has_filters = False
+                return Relayed(taken=0, deliveries={})
+            self._has_filters = True
+            refused = filters.refused(rows)
+            failpoints.reach("relay.filtered")
+            columns = _columns([(new_id(), *pair) for pair in refused], 3)
+            packed, chosen = b"".join(id.bytes for id in columns[0]), sorted({row[0] for row in rows})
+            counts = dict(cursor.execute(sql.RELAY_CHOSEN, (*columns, packed, chosen)).fetchall())
         return Relayed(taken=counts.pop("", 0), deliveries=counts)
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
+        given = {"consumer": consumer, "token": token, "worker": worker, "limit": limit}
         with _cursor() as cursor:
-            cursor.execute(sql.CLAIM_ALONE if alone else sql.CLAIM, (token, worker, consumer, consumer, limit))
+            cursor.execute(sql.CLAIM_ALONE if alone else sql.CLAIM, given)
             return max(cursor.rowcount, 0)
 
-    def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:
+    def claim_in_order(self, *, consumer: str, token: UUID, worker: UUID, limit: int, after: str = "") -> Lanes:
+        given = {"consumer": consumer, "token": token, "worker": worker, "limit": limit, "after": after}
+        with _cursor() as cursor:
+            claimed, heads, last = cursor.execute(lanes.CLAIM_IN_ORDER, given).fetchall()[0]
+        return Lanes(claimed=claimed, last=last if heads == limit else None)
+
+    def lock(self, *, token: UUID, only: UUID | None = None, in_order: bool = False) -> list[Claimed]:
         with _cursor() as cursor:
             if only is None:
-                rows = cursor.execute(sql.LOCK, (token,)).fetchall()
+                rows = cursor.execute(sql.LOCK_IN_ORDER if in_order else sql.LOCK, (token,)).fetchall()
             else:
-                rows = cursor.execute(sql.LOCK_ONE, (token, only)).fetchall()
+                rows = cursor.execute(sql.LOCK_ONE_IN_ORDER if in_order else sql.LOCK_ONE, (token, only)).fetchall()
         return [_claimed(row) for row in rows]
 
     def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
@@ -177,4 +219,5 @@ def _claimed(row: tuple[Any, ...]) -> Claimed:
         key=row[10], correlation_id=row[11] or "", causation_id=row[12], traceparent=row[13] or "",
         source=row[14] or "", tenant=row[15] or "", published_at=row[16] or row[18], created_at=row[17],
         locked_at=row[18], expires_at=row[19], blob=json.loads(blob) if isinstance(blob, str) else blob,
+        position=row[21],
     )  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from messaging.database import postgresql_lanes as lanes
+
 _MESSAGE = (
     "id, type, version, kind, source, tenant, content_type, body, headers, key, position, correlation_id,"
     " causation_id, traceparent, occurred_at, expires_at, blob, consumer"
@@ -11,56 +15,78 @@ _HINT = (
     "RETURNING (SELECT count(pg_notify('signalbox_relay', '')) FROM messaging_worker WHERE role = 'relay' AND is_idle)"
 )
 
-PUBLISH_ONE = f"""
-WITH message AS (
-    INSERT INTO messaging_message ({_MESSAGE}, published_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, clock_timestamp())
+_PUBLISH_ONE = """
+WITH {place}message AS (
+    INSERT INTO messaging_message ({columns}, published_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, {position}, %s, %s, %s, %s, %s, %s::jsonb, %s,
+        clock_timestamp())
     RETURNING id, type, key, position, published_at, consumer
 )
-INSERT INTO messaging_outboxentry ({_OUTBOX})
+INSERT INTO messaging_outboxentry ({outbox})
 SELECT id, type, key, position, published_at, consumer, %s::int, %s::uuid FROM message
-{_HINT}"""
+{hint}"""
+_one = partial(_PUBLISH_ONE.format, columns=_MESSAGE, outbox=_OUTBOX, hint=_HINT)
+PUBLISH_ONE = _one(place="", position="%s")
+PUBLISH_ONE_KEYED = _one(place=f"{lanes.PLACE_ONE}, ", position="coalesce(%s::bigint, (SELECT last FROM place))")
 
-_STORE_MANY = f"""
-WITH given AS (
+_STORE_MANY = """
+WITH raw AS (
     SELECT * FROM unnest(
         %s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[],
         %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
         %s::text[], %s::text[], %s::int[], %s::uuid[], %s::timestamptz[]
-    ) AS g ({_MESSAGE}, run, resolves, due_at)
-), message AS (
-    INSERT INTO messaging_message ({_MESSAGE}, published_at)
-    SELECT id, type, version, kind, source, tenant, content_type, body, headers::jsonb, key, position, correlation_id,
+    ) WITH ORDINALITY AS g ({columns}, run, resolves, due_at, place)
+), {given}, message AS (
+    INSERT INTO messaging_message ({columns}, published_at)
+    SELECT id, type, version, kind, source, tenant, content_type, body, headers::jsonb, key, taken, correlation_id,
         causation_id, traceparent, occurred_at, expires_at, blob::jsonb, consumer, clock_timestamp() FROM given
 )"""
-
-PUBLISH_MANY = f"""{_STORE_MANY}
+_store_many = partial(_STORE_MANY.format, columns=_MESSAGE)
+_UNPLACED = _store_many(given="given AS (SELECT raw.*, position AS taken FROM raw)")
+_INTO_OUTBOX = f"""
 INSERT INTO messaging_outboxentry ({_OUTBOX})
-SELECT id, type, key, position, clock_timestamp(), consumer, run, resolves FROM given
+SELECT id, type, key, taken, clock_timestamp(), consumer, run, resolves FROM given ORDER BY place
 {_HINT}"""
+PUBLISH_MANY = _UNPLACED + _INTO_OUTBOX
+PUBLISH_MANY_KEYED = _store_many(given=lanes.PLACE_MANY) + _INTO_OUTBOX
 
 _SCHEDULED = "message_id, type, key, due_at, created_at, consumer, run, resolves"
 
-SCHEDULE = f"""{_STORE_MANY}
+SCHEDULE = f"""{_UNPLACED}
 INSERT INTO messaging_scheduledmessage ({_SCHEDULED})
 SELECT id, type, key, due_at, clock_timestamp(), consumer, run, resolves FROM given"""
 
+# A due message takes its position now. One whose key a producer holds is left for the next look: the relay waits for
+# nobody's transaction.
 MOVE_DUE = f"""
-WITH due AS (
-    DELETE FROM messaging_scheduledmessage
-    WHERE message_id = ANY (ARRAY(
-        SELECT message_id FROM messaging_scheduledmessage WHERE due_at <= clock_timestamp()
-        ORDER BY due_at, message_id LIMIT %s FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING {_SCHEDULED}
-)
+WITH waiting AS (
+    SELECT message_id, key FROM messaging_scheduledmessage WHERE due_at <= clock_timestamp()
+    ORDER BY due_at, message_id LIMIT %s FOR UPDATE SKIP LOCKED
+), free AS (
+    SELECT k.key FROM messaging_keycounter k WHERE k.key IN (SELECT key FROM waiting) ORDER BY k.key
+    FOR UPDATE SKIP LOCKED
+), due AS (
+    DELETE FROM messaging_scheduledmessage s USING waiting w
+    WHERE s.message_id = w.message_id AND (
+        w.key IS NULL OR w.key IN (SELECT key FROM free)
+        OR NOT EXISTS (SELECT 1 FROM messaging_keycounter k WHERE k.key = w.key)
+    )
+    RETURNING s.message_id, s.type, s.key, s.due_at, s.consumer, s.run, s.resolves
+), raw AS (
+    SELECT due.*, NULL::bigint AS position, row_number() OVER (ORDER BY due_at, message_id) AS place FROM due
+), {lanes.PLACE_MANY}
 INSERT INTO messaging_outboxentry ({_OUTBOX})
-SELECT message_id, type, key, NULL, clock_timestamp(), consumer, run, resolves FROM due ORDER BY due_at, message_id"""
+SELECT message_id, type, key, taken, clock_timestamp(), consumer, run, resolves FROM given ORDER BY place"""
 
 TAKE_BACK = """
 WITH gone AS (DELETE FROM messaging_scheduledmessage WHERE message_id = %s RETURNING message_id, due_at)
 INSERT INTO messaging_cancelledmessage (message_id, due_at, cancelled_at, cancelled_by, reason)
 SELECT message_id, due_at, clock_timestamp(), %s, %s FROM gone"""
+
+NOTE_FIRING = """
+INSERT INTO messaging_schedulefiring (schedule, due_at, fired_at, message_id, fired_by)
+VALUES (%s, %s, clock_timestamp(), %s, %s)
+ON CONFLICT DO NOTHING"""
 
 DIRECT = f"""
 INSERT INTO messaging_outboxentry ({_OUTBOX})
@@ -69,66 +95,108 @@ VALUES (%s, %s, %s, %s, clock_timestamp(), %s, %s, %s)
 
 # One statement: an outbox row leaves if and only if its deliveries exist. A server that crashes and forgets the batch
 # still has its outbox rows; what a consumer commits waits for all that was written before it.
-RELAY = """
-WITH taken AS (
-    DELETE FROM messaging_outboxentry
-    WHERE id = ANY (ARRAY(SELECT id FROM messaging_outboxentry ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
+_RELAY = """
+WITH {refused}taken AS (
+    DELETE FROM messaging_outboxentry WHERE id = ANY ({chosen})
     RETURNING message_id, type, key, position, created_at, consumer, run, resolves
 ), routed AS (
-    SELECT t.*, s.consumer AS receiver FROM taken t
+    SELECT t.*, s.consumer AS receiver, s.is_ordered FROM taken t
     JOIN messaging_subscription s ON s.type = t.type AND s.starts_at <= t.created_at
-    WHERE t.consumer IS NULL
+    WHERE t.consumer IS NULL {wanted}
     UNION ALL
-    SELECT t.*, t.consumer FROM taken t WHERE t.consumer IS NOT NULL
+    SELECT t.*, t.consumer, coalesce(s.is_ordered, false) FROM taken t
+    LEFT JOIN messaging_subscription s ON s.type = t.type AND s.consumer = t.consumer
+    WHERE t.consumer IS NOT NULL
 ), made AS (
     INSERT INTO messaging_delivery (message_id, consumer, run, key, position, created_at, available_at, failures,
         crashes, is_alone, resolves)
-    SELECT message_id, receiver, run, key, position, created_at, statement_timestamp(), 0, 0, false, resolves
+    SELECT message_id, receiver, run, key, CASE WHEN is_ordered THEN position END, created_at, statement_timestamp(),
+        0, 0, false, resolves
     FROM routed
     ON CONFLICT DO NOTHING
     RETURNING consumer
 ), counted AS (
     INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
-    SELECT date_trunc('minute', statement_timestamp()), '', 'published', count(DISTINCT message_id), 0, 0, '{}'
-    FROM taken WHERE run = 1 HAVING count(*) > 0
+    SELECT date_trunc('minute', statement_timestamp()), '', 'published', count(*), 0, 0, '{{}}' FROM taken
+    WHERE run = 1 HAVING count(*) > 0
 )
 SELECT '' AS consumer, count(*) FROM taken, set_config('synchronous_commit', 'off', true) AS losing_a_batch_is_harmless
 UNION ALL SELECT consumer, count(*) FROM made GROUP BY consumer"""
 
-# Of a consumer (%s) only what was relayed by then is claimed: nothing of a paused one, nothing after a drain began.
-_HORIZON = """coalesce((
-            SELECT CASE
-                WHEN c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > clock_timestamp())
-                THEN '-infinity' ELSE coalesce(c.drain_at, 'infinity')
-            END FROM messaging_consumerstate c WHERE c.name = %s
-        ), 'infinity')"""
+# The one statement for everybody: it takes nothing while some subscription has a filter, and says so.
+RELAY = (
+    _RELAY.format(
+        refused="",
+        chosen="""ARRAY(
+        SELECT id FROM messaging_outboxentry
+        WHERE NOT EXISTS (SELECT 1 FROM messaging_subscription WHERE filter IS NOT NULL)
+        ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    )""",
+        wanted="",
+    )
+    + """
+UNION ALL SELECT NULL, count(*) FROM messaging_subscription WHERE filter IS NOT NULL HAVING count(*) > 0"""
+)
 
-_CLAIM = """
+# With filters it takes a transaction: lock a batch and read what the filters ask about, decide, then fan out.
+CHOOSE = """
+SELECT o.id, o.message_id, s.consumer, s.filter, m.type, m.version, m.kind, m.source, m.tenant, m.key,
+    m.correlation_id, m.headers, CASE WHEN m.blob IS NULL THEN m.body END
+FROM (
+    SELECT id, message_id, type, consumer, created_at FROM messaging_outboxentry
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+) o
+LEFT JOIN messaging_subscription s
+    ON o.consumer IS NULL AND s.type = o.type AND s.starts_at <= o.created_at AND s.filter IS NOT NULL
+LEFT JOIN messaging_message m ON s.consumer IS NOT NULL AND m.id = o.message_id"""
+
+RELAY_CHOSEN = _RELAY.format(
+    refused="""refused AS (
+    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS r (id, message_id, consumer)
+), history AS (
+    INSERT INTO messaging_attempt (id, message_id, consumer, run, number, outcome, started_at, duration_us, worker)
+    SELECT id, message_id, consumer, 1, 0, 'filtered', statement_timestamp(), 0, 'relay' FROM refused
+), unsealed AS (
+    INSERT INTO messaging_unsealedrecords (kind, ids) SELECT 'attempt', %s::bytea WHERE EXISTS (SELECT 1 FROM refused)
+), counted_refused AS (
+    INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
+    SELECT date_trunc('minute', statement_timestamp()), consumer, 'filtered', count(*), 0, 0, '{}' FROM refused
+    GROUP BY consumer
+), """,
+    chosen="%s::bigint[]",
+    wanted="""AND NOT EXISTS (
+        SELECT 1 FROM refused r WHERE r.message_id = t.message_id AND r.consumer = s.consumer
+    )""",
+)
+
+_CLAIM = f"""
 UPDATE messaging_delivery d
-SET claim_token = %s, worker = %s, claimed_at = clock_timestamp()
+SET claim_token = %(token)s, worker = %(worker)s, claimed_at = clock_timestamp()
 FROM (
     SELECT message_id, consumer, run FROM messaging_delivery
-    WHERE consumer = %s AND claim_token IS NULL AND position IS NULL AND available_at <= clock_timestamp() AND {alone}
-        AND created_at <= {horizon}
-    ORDER BY available_at, message_id LIMIT %s
+    WHERE consumer = %(consumer)s AND claim_token IS NULL AND position IS NULL AND available_at <= clock_timestamp()
+        AND {{alone}} AND created_at <= {lanes.HORIZON}
+    ORDER BY available_at, message_id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ) due, set_config('synchronous_commit', 'off', true) AS losing_a_claim_is_harmless
 WHERE d.message_id = due.message_id AND d.consumer = due.consumer AND d.run = due.run"""
-CLAIM = _CLAIM.format(alone="NOT is_alone", horizon=_HORIZON)
-CLAIM_ALONE = _CLAIM.format(alone="is_alone", horizon=_HORIZON)
+CLAIM = _CLAIM.format(alone="NOT is_alone")
+CLAIM_ALONE = _CLAIM.format(alone="is_alone")
 
 # A chunk that meets another one's rows gives up soon and halves, instead of waiting for the deadlock detector.
 _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
     m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at,
-    clock_timestamp(), m.expires_at, m.blob
+    clock_timestamp(), m.expires_at, m.blob, d.position
 FROM (SELECT set_config('lock_timeout', '{timeout}', true)) AS patience,
     messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %s {only}
-ORDER BY d.message_id
+ORDER BY {order}d.message_id
 FOR UPDATE OF d"""
-LOCK = _LOCK.format(only="", timeout="300ms")
-LOCK_ONE = _LOCK.format(only="AND d.message_id = %s", timeout="10s")
+LOCK = _LOCK.format(only="", order="", timeout="300ms")
+LOCK_ONE = _LOCK.format(only="AND d.message_id = %s", order="", timeout="10s")
+LOCK_IN_ORDER = _LOCK.format(only=lanes.MAY_RUN, order="d.position, ", timeout="300ms")
+LOCK_ONE_IN_ORDER = _LOCK.format(only=f"AND d.message_id = %s {lanes.MAY_RUN}", order="d.position, ", timeout="10s")
 
 SETTLE = """
 WITH gone AS (

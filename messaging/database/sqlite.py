@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from messaging import clock, failpoints
+from messaging import clock, failpoints, filters
 from messaging.database import hint
 from messaging.database import sqlite_sql as sql
 from messaging.database.connections import retention, text_time
-from messaging.database.statements import AttemptRow, Claimed, Delta, Relayed, Store
+from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position
 from messaging.envelope import Envelope
+from messaging.ids import new_id
 
 __all__ = ["SqliteStore", "retention"]
 
@@ -28,6 +32,7 @@ class SqliteStore(Store):
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         now = text_time(clock.now())
         with connection.cursor() as cursor:
+            envelopes = _placed(cursor, envelopes)
             cursor.executemany(sql.INSERT_MESSAGE, [(*_message(one), now) for one in envelopes])
             cursor.executemany(sql.INSERT_OUTBOX, [_outbox(one, now) for one in envelopes])
         transaction.on_commit(hint.give, robust=True)
@@ -46,15 +51,24 @@ class SqliteStore(Store):
                 return 0  # looked without a write transaction, which would stop every other writer
         with failpoints.atomic("move_due"), connection.cursor() as cursor:
             cursor.execute(sql.SELECT_DUE, [now, limit])
-            due = [message_id for (message_id,) in cursor.fetchall()]
-            cursor.executemany(sql.MOVE_DUE, [(now, message_id) for message_id in due])
-            cursor.executemany("DELETE FROM messaging_scheduledmessage WHERE message_id = %s", [(id,) for id in due])
+            due = cursor.fetchall()
+            places = _take_positions(cursor, due)
+            cursor.executemany(sql.MOVE_DUE, [(places.get(id), now, id) for id, _, _ in due])
+            cursor.executemany(
+                "DELETE FROM messaging_scheduledmessage WHERE message_id = %s", [(id,) for id, *_ in due]
+            )
         return len(due)
 
     def take_back(self, message_id: UUID, *, by: str, reason: str) -> bool:
         with connection.cursor() as cursor:
             cursor.execute(sql.NOTE_CANCELLED, [text_time(clock.now()), by, reason, message_id.hex])
             cursor.execute("DELETE FROM messaging_scheduledmessage WHERE message_id = %s", [message_id.hex])
+            return _rows(cursor) == 1
+
+    def note_firing(self, *, schedule: str, due_at: datetime, message_id: UUID, by: str = "") -> bool:
+        with connection.cursor() as cursor:
+            now = text_time(clock.now())
+            cursor.execute(sql.NOTE_FIRING, [schedule, text_time(due_at), now, message_id.hex, by])
             return _rows(cursor) == 1
 
     def direct(self, envelope: Envelope) -> None:
@@ -69,7 +83,12 @@ class SqliteStore(Store):
             if not taken:
                 return Relayed(taken=0, deliveries={})
             # One writer at a time: between these statements nobody can add a row inside the range.
-            cursor.execute(sql.FAN_OUT, {"now": text_time(clock.now()), "first": first, "last": last})
+            cursor.execute(sql.FILTERED, [first, last])
+            refused = filters.refused(cursor.fetchall())
+            _note_refused(cursor, refused)
+            named = json.dumps([f"{message_id}{consumer}" for message_id, consumer in refused])
+            bounds = {"now": text_time(clock.now()), "first": first, "last": last, "refused": named}
+            cursor.execute(sql.FAN_OUT, bounds)
             deliveries = _count(cursor.fetchall())
             failpoints.reach("relay.fanned_out")
             cursor.execute(sql.COUNT_PUBLISHED, [text_time(_minute(clock.now())), first, last])
@@ -85,10 +104,25 @@ class SqliteStore(Store):
             cursor.execute(sql.CLAIM, parameters)
             return _rows(cursor)
 
-    def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:
+    def claim_in_order(self, *, consumer: str, token: UUID, worker: UUID, limit: int, after: str = "") -> Lanes:
+        now = text_time(clock.now())
+        given: dict[str, str | int] = {"consumer": consumer, "now": now, "limit": limit, "after": after}
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(sql.HEADS, given)
+            heads = cursor.fetchall()
+            chosen = _run_of(cursor, heads, limit, given)
+            cursor.executemany(
+                "UPDATE messaging_delivery SET claim_token = %s, worker = %s, claimed_at = %s WHERE rowid = %s",
+                [(token.hex, worker.hex, now, row) for row in chosen],
+            )
+        last = max((head[1] for head in heads), default=None)
+        return Lanes(claimed=len(chosen), last=last if len(heads) == limit else None)
+
+    def lock(self, *, token: UUID, only: UUID | None = None, in_order: bool = False) -> list[Claimed]:
         now = clock.now()
+        statement = sql.LOCK_IN_ORDER if in_order else sql.LOCK
         with connection.cursor() as cursor:
-            cursor.execute(sql.LOCK, {"token": token.hex, "only": only.hex if only else None})
+            cursor.execute(statement, {"token": token.hex, "only": only.hex if only else None})
             return [_claimed(row, now) for row in cursor.fetchall()]
 
     def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
@@ -151,6 +185,63 @@ def _count(rows: Sequence[tuple[str]]) -> dict[str, int]:
     return counts
 
 
+def _placed(cursor: Any, envelopes: Sequence[Envelope]) -> list[Envelope]:
+    """Give the next positions of their keys to those whose type somebody wants in order."""
+    asking = [(one.id, one.type, one.key) for one in envelopes if one.position is None]
+    places = _take_positions(cursor, asking)
+    return [replace(one, position=places.get(one.id, one.position)) for one in envelopes]
+
+
+def _take_positions(cursor: Any, asking: Sequence[tuple[Any, str, str | None]]) -> dict[Any, int]:
+    """Take the next positions for messages (id, type, key), where somebody wants their type in order."""
+    if all(key is None for _, _, key in asking):
+        return {}
+    cursor.execute("SELECT DISTINCT type FROM messaging_subscription WHERE is_ordered")
+    ordered = {type_ for (type_,) in cursor.fetchall()}
+    lanes: dict[str, list[Any]] = {}
+    for id, type_, key in asking:
+        if key is not None and type_ in ordered:
+            lanes.setdefault(key, []).append(id)
+    places: dict[Any, int] = {}
+    for key, ids in lanes.items():
+        cursor.execute(sql.TAKE_POSITIONS, [key, start_position() + len(ids), len(ids)])
+        last = cursor.fetchone()[0]
+        places |= {id: last - back for back, id in enumerate(reversed(ids))}
+    return places
+
+
+def _run_of(cursor: Any, heads: Sequence[tuple[Any, ...]], limit: int, given: dict[str, str | int]) -> list[int]:
+    """Return the rows to claim: one that must run alone, or the heads and what may follow each of them."""
+    alone = [row for row, *_, is_alone in heads if is_alone]
+    if alone:
+        return alone[:1]
+    chosen: list[int] = [row for row, *_ in heads]
+    for _, key, position, failures, _ in heads:
+        room = limit - len(chosen)
+        if room > 0 and not failures:
+            cursor.execute(sql.FOLLOWERS, {**given, "key": key, "position": position, "limit": room})
+            chosen += [row for row, _ in takewhile(lambda found: found[1], cursor.fetchall())]
+    return chosen
+
+
+def _note_refused(cursor: Any, refused: Sequence[tuple[str, str]]) -> None:
+    """Append that a filter did not want these, so that a recount knows it, and count it."""
+    if not refused:
+        return
+    now, ids = clock.now(), [new_id() for _ in refused]
+    cursor.executemany(
+        sql.INSERT_ATTEMPT,
+        [
+            (id.hex, message_id, consumer, 1, 0, "filtered", text_time(now), 0, "relay", None, None, None)
+            for id, (message_id, consumer) in zip(ids, refused, strict=True)
+        ],
+    )
+    cursor.execute(sql.INSERT_UNSEALED, [b"".join(id.bytes for id in ids)])
+    counts = Counter(consumer for _, consumer in refused)
+    deltas = [(text_time(_minute(now)), consumer, "filtered", count, 0, 0, "{}") for consumer, count in counts.items()]
+    cursor.executemany(sql.INSERT_DELTA, deltas)
+
+
 def _hex(value: UUID | None) -> str | None:
     return value.hex if value else None
 
@@ -201,5 +292,5 @@ def _claimed(row: tuple[Any, ...], now: datetime) -> Claimed:
         headers=json.loads(row[9]) if row[9] else {}, key=row[10], correlation_id=row[11] or "", causation_id=row[12],
         traceparent=row[13] or "", source=row[14] or "", tenant=row[15] or "", published_at=_time(row[16], now),
         created_at=_time(row[17], now), locked_at=now, expires_at=row[18].replace(tzinfo=UTC) if row[18] else None,
-        blob=json.loads(row[19]) if row[19] else None,
+        blob=json.loads(row[19]) if row[19] else None, position=row[20],
     )  # fmt: skip

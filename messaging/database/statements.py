@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from messaging import clock
 from messaging.envelope import Envelope
 
 
@@ -18,6 +19,14 @@ class Relayed:
 
     taken: int
     deliveries: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lanes:
+    """What a claim in order took, and the key to go on after; ``last`` is None when every key was looked at."""
+
+    claimed: int
+    last: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +56,7 @@ class Claimed:
     """The database's clock when the row was locked."""
     expires_at: datetime | None = None
     blob: dict[str, Any] | None = None
+    position: int | None = None
 
     @property
     def is_expired(self) -> bool:
@@ -84,6 +94,11 @@ class Delta:
     buckets: dict[str, int] = field(default_factory=dict)
 
 
+def start_position() -> int:
+    """Return the position below the first of a new counter: microseconds, so above all that a pruned one gave out."""
+    return int(clock.now().timestamp() * 1_000_000)
+
+
 class Store(ABC):
     """Statements of the hot path. Those that say so need an open transaction; the others are one of their own."""
 
@@ -110,6 +125,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def note_firing(self, *, schedule: str, due_at: datetime, message_id: UUID, by: str = "") -> bool:
+        """Write the row of a schedule's due time; False when it was fired already. Needs a transaction."""
+
+    @abstractmethod
     def direct(self, envelope: Envelope) -> None:
         """Store only an outbox row for a message that exists: a new run for one consumer. Needs a transaction."""
 
@@ -121,12 +140,23 @@ class Store(ABC):
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         """Put ``token`` on up to ``limit`` due, unclaimed deliveries of a consumer that is not paused.
 
-        ``alone`` takes those that must run in a claim of their own, otherwise all the others.
+        ``alone`` takes those that must run in a claim of their own, otherwise all the others. Those with a position
+        are left to ``claim_in_order``.
         """
 
     @abstractmethod
-    def lock(self, *, token: UUID, only: UUID | None = None) -> list[Claimed]:
-        """Lock the deliveries that still bear ``token`` and read their messages. Needs a transaction."""
+    def claim_in_order(self, *, consumer: str, token: UUID, worker: UUID, limit: int, after: str = "") -> Lanes:
+        """Put ``token`` on deliveries that have a position: first of their key, and what may follow them.
+
+        Keys are looked at in order from ``after`` on. One that must run alone is claimed alone.
+        """
+
+    @abstractmethod
+    def lock(self, *, token: UUID, only: UUID | None = None, in_order: bool = False) -> list[Claimed]:
+        """Lock the deliveries that still bear ``token`` and read their messages. Needs a transaction.
+
+        ``in_order`` leaves out those that wait for an earlier one of their key, and gives the others by position.
+        """
 
     @abstractmethod
     def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:

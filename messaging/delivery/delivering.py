@@ -21,11 +21,11 @@ from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again, waited_too_long
 from messaging.database.statements import Claimed
-from messaging.delivery import settling
+from messaging.delivery import gate, settling
 from messaging.delivery.execution import Execution, execute
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
-from messaging.errors import MessageExpired, MessagingError, StaleClaim
+from messaging.errors import BreakerOpen, MessageExpired, MessagingError, StaleClaim
 
 log = logging.getLogger("messaging.delivery")
 CONFLICT_TRIES = 8
@@ -65,32 +65,41 @@ def _deliver_by_guarantee(consumer: Consumer, token: UUID, sizer: Sizer) -> None
     if consumer.guarantee == "exactly_once":
         _deliver_chunk(consumer, token, None, sizer)
     else:
-        for row in _read(token):
+        for row in _read(consumer, token):
+            if consumer.is_ordered and not _may_run(token, row):
+                continue  # one before it with the same key failed or was taken over: it waits its turn
             if consumer.guarantee == "at_least_once":
                 _deliver_outside(consumer, token, row, sizer)
             else:
                 _deliver_at_most_once(consumer, token, row, sizer)
 
 
-def _read(token: UUID) -> list[Claimed]:
+def _read(consumer: Consumer, token: UUID) -> list[Claimed]:
     with transaction.atomic():
-        return store().lock(token=token)
+        return store().lock(token=token, in_order=consumer.is_ordered)
+
+
+def _may_run(token: UUID, row: Claimed) -> bool:
+    with transaction.atomic():
+        return bool(store().lock(token=token, only=row.message_id, in_order=True))
 
 
 def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None, sizer: Sizer) -> None:
     rows: list[Claimed] = []
     fresh: list[Claimed] = []
     by_themselves: list[Claimed] = []
+    done: list[Execution] = []
     try:
         with failpoints.atomic("chunk"):
-            rows = [row for row in store().lock(token=token) if only is None or row.message_id in only]
+            locked = store().lock(token=token, in_order=consumer.is_ordered)
+            rows = [row for row in locked if only is None or row.message_id in only]
             # What failed before is likely to fail again: it runs alone and spares its neighbours a rollback.
             is_calm = {row.message_id: len(rows) > 1 and not row.failures and not row.is_expired for row in rows}
             by_themselves = [row for row in rows if not is_calm[row.message_id]]
             fresh = [row for row in rows if is_calm[row.message_id]]
             if fresh:
-                _run_together(consumer, token, fresh, sizer)
-            _make_callbacks_robust()
+                done = _run_together(consumer, token, fresh, sizer)
+            make_callbacks_robust()
     except _ChunkFailed as failed:
         sizer.shrink()
         _deliver_around(consumer, token, fresh, failed.place, sizer)
@@ -107,20 +116,22 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
             _give_way(sizer)
         _halve(consumer, token, rows, sizer)
     else:
+        tell(consumer, token, done)
         _deliver_each(consumer, token, by_themselves, sizer)
 
 
-def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
+def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> list[Execution]:
     executions = []
     for place, row in enumerate(rows):
         execution = execute(consumer, row)
         sizer.note(execution.duration_us)
         if execution.error is not None:
-            if isinstance(execution.error, DatabaseError) and _is_conflict(execution.error):
+            if isinstance(execution.error, DatabaseError) and is_conflict(execution.error):
                 raise _Conflict(execution.error)
             raise _ChunkFailed(place)
         executions.append(execution)
     settling.settle_done(token, executions)
+    return executions
 
 
 def _deliver_around(consumer: Consumer, token: UUID, rows: Sequence[Claimed], place: int, sizer: Sizer) -> None:
@@ -167,28 +178,30 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Siz
         execution: Execution | None = None
         try:
             with failpoints.atomic("alone"):
-                held = store().lock(token=token, only=message_id)
+                held = store().lock(token=token, only=message_id, in_order=consumer.is_ordered)
                 if not held:
-                    return  # rescued meanwhile: whoever claims it next runs it
+                    return  # rescued meanwhile, or its turn has not come: whoever claims it next runs it
                 execution = execute(consumer, held[0])
                 sizer.note(execution.duration_us)
                 if execution.error is not None:
                     raise _ChunkFailed
                 settling.settle_done(token, [execution])
-                _make_callbacks_robust()
-            return
+                make_callbacks_robust()
         except _ChunkFailed:
             assert execution is not None
-            if execution.error is not None and not _is_conflict(execution.error):
-                _fail(consumer, token, execution)
+            if execution.error is not None and not is_conflict(execution.error):
+                fail(consumer, token, execution)
                 return
         except DatabaseError as error:
             if is_connection_error(error) or execution is None:
                 raise
             if not must_run_again(error):
                 execution.error = error
-                _fail(consumer, token, execution)
+                fail(consumer, token, execution)
                 return
+        else:
+            tell(consumer, token, [execution])
+            return
         pause(random.uniform(0.002, 0.05))  # noqa: S311  jitter, no secret
     raise Contended
 
@@ -198,15 +211,16 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
     execution = execute(consumer, row)
     sizer.note(execution.duration_us)
     if execution.error is not None:
-        _fail(consumer, token, execution)
+        fail(consumer, token, execution)
         return
     try:
         with failpoints.atomic("at_least_once"):
             if store().lock(token=token, only=row.message_id):
                 settling.settle_done(token, [execution])
-                _make_callbacks_robust()
+                make_callbacks_robust()
     except StaleClaim:
         log.warning("%s: %s was taken over while its handler ran.", consumer.name, row.message_id)
+    tell(consumer, token, [execution])
 
 
 def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
@@ -214,7 +228,7 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
     execution = Execution(row=row, started_at=row.locked_at)
     if row.is_expired:
         execution.error = MessageExpired()
-        _fail(consumer, token, execution)
+        fail(consumer, token, execution)
         return
     with failpoints.atomic("at_most_once"):
         if not store().lock(token=token, only=row.message_id):
@@ -227,21 +241,35 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
             settling.record_dropped(execution)
         elif execution.published:
             put(execution.published)
+    tell(consumer, token, [execution])
 
 
-def _fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
+def fail(consumer: Consumer, token: UUID, execution: Execution) -> None:
+    """Write what follows a failed execution, unless it was taken over meanwhile."""
     assert execution.error is not None
     try:
         settling.settle_failed(consumer, token, execution)
     except StaleClaim:
         log.warning("%s: %s was taken over while it failed.", consumer.name, execution.row.message_id)
+    tell(consumer, token, [execution])
 
 
-def _is_conflict(error: BaseException) -> bool:
+def tell(consumer: Consumer, token: UUID, executions: Sequence[Execution]) -> None:
+    """Tell the breakers what came of executions.
+
+    Raises:
+        BreakerOpen: one opened: the rest of the claim is to be given back, not run.
+    """
+    if consumer.is_gated and executions and gate.report(consumer, token, executions):
+        raise BreakerOpen
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Say whether the database asks for the whole transaction again."""
     return isinstance(error, DatabaseError) and (must_run_again(error) or is_connection_error(error))
 
 
-def _make_callbacks_robust() -> None:
+def make_callbacks_robust() -> None:
     """A handler's on_commit callback runs after its commit: its failure must not look like the delivery's."""
     waiting: list[tuple[Any, ...]] = list(connection.run_on_commit)
     connection.run_on_commit = [(sids, callback, True) for sids, callback, _ in waiting]  # type: ignore[misc]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from opentelemetry.trace import SpanKind
 
-from messaging import clock, failpoints, logs, tracing
+from messaging import clock, failpoints, logs, payloads, tracing
 from messaging.consumers import Consumer
 from messaging.context import Context, Scope, current_scope, transaction_depth
+from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import decode
 from messaging.database.connections import is_aborted
 from messaging.database.statements import Claimed
@@ -35,6 +37,8 @@ class Execution:
     published: list[Envelope] | None = None
     error: Exception | SystemExit | None = None
     finished_at: datetime | None = None
+    touched: dict[str, bool] = field(default_factory=dict)
+    """Dependencies that the handler called, and whether a call failed."""
 
     @property
     def critical_us(self) -> int:
@@ -50,21 +54,26 @@ def execute(consumer: Consumer, row: Claimed) -> Execution:
     """Decode the message and call the handler. An exception is kept in ``error``, never raised."""
     execution = Execution(row=row, started_at=clock.now())
     began = time.perf_counter()
-    scope = Scope(context=context_of(row), depth=transaction_depth())
+    scope = Scope(context=context_of(row), depth=transaction_depth(), depends_on=consumer.depends_on)
     token = current_scope.set(scope)
     try:
         with _handler_span(consumer, row) if tracing.is_on() else nullcontext():
-            _call(consumer, row, scope)
+            call(consumer, read(consumer, row), scope.context, scope)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
         execution.error = error
     finally:
         current_scope.reset(token)
         execution.duration_us = int((time.perf_counter() - began) * 1_000_000)
-    execution.published = scope.published
+    execution.published, execution.touched = scope.published, scope.touched
     return execution
 
 
-def _call(consumer: Consumer, row: Claimed, scope: Scope) -> None:
+def read(consumer: Consumer, row: Claimed) -> MessageModel:
+    """Return the message of a delivery as its handler wants it.
+
+    Raises:
+        MessageExpired, ContractError, BodyUnavailable: there is none to be handled.
+    """
     if not row.type:
         raise ContractError("The message's row is gone: retention removed it while a delivery still waited.")
     if row.is_expired:
@@ -72,10 +81,19 @@ def _call(consumer: Consumer, row: Claimed, scope: Scope) -> None:
     model = consumer.accepts.get(row.type)
     if model is None:
         raise ContractError(f"{consumer.name} does not handle {row.type}.", field="type")
-    message = decode(row.type, row.version, row.body, model=model)
+    message = decode(row.type, row.version, payloads.content(row.body, row.blob), model=model)
     logs.received(row)
+    return message
+
+
+def call(consumer: Consumer, what: Any, context: Any, scope: Scope) -> None:
+    """Call the handler, and see to it that what it wrote can be committed.
+
+    Raises:
+        SwallowedDatabaseError: it cannot.
+    """
     failpoints.reach("handler.before")
-    consumer.handler(message, scope.context)
+    consumer.handler(what, context)
     failpoints.reach("handler.after")
     if transaction_depth() != scope.depth:
         raise SwallowedDatabaseError("The handler left a transaction open or closed one that is not its own.")

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
-from messaging import signals
+from messaging import chaos, signals
 from messaging.consumers import Consumer, find_consumer
 from messaging.database import store
-from messaging.database.connections import is_connection_error
+from messaging.delivery import batches, gate
+from messaging.delivery.batches import BatchSizer
 from messaging.delivery.delivering import Contended, deliver_claim
 from messaging.delivery.presence import name_session, pause, presence
 from messaging.delivery.sizing import Sizer
-from messaging.errors import StaleClaim
+from messaging.errors import BreakerOpen, StaleClaim
 from messaging.ids import new_id
 from messaging.settings import options
 
@@ -27,9 +29,15 @@ log = logging.getLogger("messaging.delivery")
 ALONE_EVERY = 8
 """Every so many claims the deliveries that must run alone come first, so that a steady load cannot starve them."""
 
+LONGEST_STAY = 0.25
+"""Seconds that a worker waits for a rate limit's next token; for longer it gives its place to another consumer."""
+
 stopping = threading.Event()
 """Set when the process is asked to end: the chunk under way finishes, nothing new is claimed."""
 _sizers: dict[str, Sizer] = {}
+_last_key: dict[str, str] = {}
+"""By consumer: the key at which the last claim in order stopped."""
+Way = Callable[[Consumer, UUID, UUID, int], int]
 
 
 @contextmanager
@@ -52,9 +60,14 @@ def deliver_waiting(name: str) -> bool:
     deadline = time.monotonic() + options().slice_seconds
     turn = 0
     try:
-        while not stopping.is_set() and deliver_once(consumer, turn):
+        while not stopping.is_set():
+            claim = claim_and_deliver(consumer, turn)
+            if not claim.count and (claim.wait is None or claim.wait > LONGEST_STAY):
+                return False
             if time.monotonic() > deadline:
                 return True
+            if not claim.count and claim.wait:
+                pause(claim.wait)  # for the next token of a rate limit; the relay would come back too late
             turn += 1
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s: the database cannot be reached, its deliveries wait: %s", name, error)
@@ -64,36 +77,87 @@ def deliver_waiting(name: str) -> bool:
 
 def deliver_once(consumer: Consumer, turn: int = 0) -> int:
     """Claim one chunk and deliver it; return how many deliveries were claimed."""
-    sizer = _sizers.setdefault(consumer.name, Sizer())
+    return claim_and_deliver(consumer, turn).count
+
+
+def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
+    """Claim one chunk, as far as the consumer's limits allow, and deliver it."""
+    if not batches.is_ripe(consumer):
+        return gate.Claim(count=0)
+    consumer, delay = chaos.afflicted(consumer), chaos.delay_of(consumer.name)
+    sizer = _sizers.setdefault(consumer.name, BatchSizer(consumer.batch.size) if consumer.batch else Sizer())
+    wanted = 1 if delay and not consumer.batch else sizer.limit()
     worker = presence().id
     name_session(worker)
     token = new_id()
-    first, second = (True, False) if turn % ALONE_EVERY == ALONE_EVERY - 1 else (False, True)
+
+    def take(limit: int) -> int:
+        return _claim(consumer, token, worker, limit, turn)
+
     try:
-        claimed = _claim(consumer, token, worker, sizer, alone=first)
-        claimed = claimed or _claim(consumer, token, worker, sizer, alone=second)
-    except (DatabaseError, InterfaceError) as error:
-        if is_connection_error(error):  # the claim may be committed and only its answer lost: nobody would know of it
-            connection.close()
-            release(token)
+        if gate.is_gated(consumer):
+            claim = gate.claim(consumer, token=token, worker=worker, wanted=wanted, take=take)
+        else:
+            claim = gate.Claim(count=take(wanted))
+    except (DatabaseError, InterfaceError):
+        # Only the answer may be lost: what was claimed would stay so for as long as this process lives.
+        connection.close()
+        release(token)
         raise
-    if claimed:
+    if claim.count:
+        if delay:
+            pause(delay)
         _deliver(consumer, token, sizer)
+        if claim.is_probe:
+            gate.end_probe(token)
         signals.changed.send_robust(None, topics=frozenset({"messages", "dead_letters", "consumers"}))
-    return claimed
+    return claim
 
 
-def _claim(consumer: Consumer, token: UUID, worker: UUID, sizer: Sizer, *, alone: bool) -> int:
-    limit = 1 if alone else sizer.limit()
-    return store().claim(consumer=consumer.name, token=token, worker=worker, limit=limit, alone=alone)
+def _claim(consumer: Consumer, token: UUID, worker: UUID, limit: int, turn: int) -> int:
+    return next(filter(None, (way(consumer, token, worker, limit) for way in _ways(consumer, turn))), 0)
+
+
+def _ways(consumer: Consumer, turn: int) -> list[Way]:
+    """Return what to look for, in turn: no kind of work may starve another."""
+    ways: list[Way] = [_claim_together, _claim_alone]
+    if turn % ALONE_EVERY == ALONE_EVERY - 1:
+        ways.reverse()
+    if not consumer.is_ordered:
+        return ways
+    return [*ways, _claim_in_order] if turn % 2 else [_claim_in_order, *ways]
+
+
+def _claim_together(consumer: Consumer, token: UUID, worker: UUID, limit: int) -> int:
+    return store().claim(consumer=consumer.name, token=token, worker=worker, limit=limit, alone=False)
+
+
+def _claim_alone(consumer: Consumer, token: UUID, worker: UUID, limit: int) -> int:
+    return store().claim(consumer=consumer.name, token=token, worker=worker, limit=1, alone=True)
+
+
+def _claim_in_order(consumer: Consumer, token: UUID, worker: UUID, limit: int) -> int:
+    """Claim from the key on where the last claim stopped: keys at the front of the alphabet starve no other."""
+    claim = partial(store().claim_in_order, consumer=consumer.name, token=token, worker=worker, limit=limit)
+    after = _last_key.get(consumer.name, "")
+    lanes = claim(after=after)
+    if not lanes.claimed and after:
+        lanes = claim()
+    _last_key[consumer.name] = lanes.last or ""
+    return lanes.claimed
 
 
 def _deliver(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
     try:
-        deliver_claim(consumer, token, sizer)
+        if consumer.batch:
+            batches.deliver_batch(consumer, token)
+        else:
+            deliver_claim(consumer, token, sizer)
         sizer.went_well()
+        if consumer.is_ordered:
+            release(token)  # what follows one that failed is still claimed, and waits its turn
         return
-    except (StaleClaim, Contended) as error:
+    except (StaleClaim, Contended, BreakerOpen) as error:
         log.warning("%s: %s", consumer.name, error)
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s: the database failed during delivery, giving the claim back: %s", consumer.name, error)

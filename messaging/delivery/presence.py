@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -22,6 +22,10 @@ from messaging.settings import options
 log = logging.getLogger("messaging.presence")
 heartbeat_is_on = True
 """Off in test processes: a thread with a connection of its own would outlive the test's database."""
+
+
+after_beat: list[Callable[[], None]] = []
+"""What else a process does with each heartbeat: short, and fit to run in any process."""
 
 
 class Presence:
@@ -75,6 +79,8 @@ class Presence:
             while not self._stop.wait(options().heartbeat_seconds):
                 try:
                     self.beat()
+                    for act in after_beat:
+                        act()
                 except (DatabaseError, InterfaceError) as error:
                     log.warning("Heartbeat of %s failed: %s", self.name, error)
                     connection.close()

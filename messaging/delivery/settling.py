@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import assert_never
 from uuid import UUID
 
 from messaging import failpoints, logs, policy
@@ -15,8 +16,8 @@ from messaging.delivery.presence import presence
 from messaging.errors import StaleClaim
 from messaging.failure import Failure, describe
 from messaging.ids import new_id
-from messaging.models import Attempt, DeadLetter, Delivery, RollupDelta, UnsealedRecords
-from messaging.rollups import deltas_of
+from messaging.models import Attempt, ConsumerState, DeadLetter, Delivery, RollupDelta, UnsealedRecords
+from messaging.rollups import BATCHES, deltas_of
 
 Outcome = Attempt.Outcome
 
@@ -71,15 +72,20 @@ def settle_failed(consumer: Consumer, token: UUID, execution: Execution) -> None
         held = store().lock(token=token, only=execution.row.message_id)
         if not held:
             raise StaleClaim
-        decision = policy.decide(execution.error, failures=execution.row.failures, retry=consumer.retry)
+        row = execution.row
+        luck = policy.luck_of(row.message_id, row.failures)
+        decision = policy.decide(execution.error, failures=row.failures, retry=consumer.retry, luck=luck)
         failure = describe(execution.error, consumer=consumer.name)
-        if isinstance(decision, policy.TryAgain):
-            _try_again(token, execution, failure, decision)
-        elif isinstance(decision, policy.Ignore):
-            settle_done(token, [execution], outcome=Outcome.IGNORED)
-        else:
-            give_up(execution.row, failure, decision.reason)
-            record(execution, failure, Outcome.DEAD_LETTERED)
+        match decision:
+            case policy.TryAgain():
+                _try_again(token, execution, failure, decision)
+            case policy.Ignore():
+                settle_done(token, [execution], outcome=Outcome.IGNORED)
+            case policy.GiveUp(reason=reason):
+                give_up(row, failure, reason)
+                record(execution, failure, Outcome.DEAD_LETTERED)
+            case _:
+                assert_never(decision)
 
 
 def _try_again(token: UUID, execution: Execution, failure: Failure, decision: policy.TryAgain) -> None:
@@ -107,6 +113,7 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
         correlation_id=row.correlation_id, reason=reason, attempts=attempts or row.failures + row.crashes + 1,
         fingerprint=failure.fingerprint, error_type=failure.type, error_message=failure.message,
         location=failure.location, traceback=failure.traceback, dead_at=now, resolves=row.resolves,
+        position=row.position, blocks=reason != DeadLetter.Reason.EXPIRED and _blocks(row),
     )  # fmt: skip
     if row.resolves:
         # The replayed run's place is taken by this one; an original whose copy failed is open again.
@@ -116,6 +123,11 @@ def give_up(row: Claimed, failure: Failure, reason: str, *, attempts: int | None
         DeadLetter.objects.filter(id=row.resolves, state=DeadLetter.State.RESUBMITTING).update(
             state=DeadLetter.State.OPEN
         )
+
+
+def _blocks(row: Claimed) -> bool:
+    """Say whether what follows with the same key has to wait for the repair. The deployed policy decides."""
+    return row.position is not None and ConsumerState.objects.filter(name=row.consumer, on_failure="block").exists()
 
 
 def record(execution: Execution, failure: Failure, outcome: str, *, after: datetime | None = None) -> None:
@@ -151,6 +163,11 @@ def _attempt(execution: Execution, outcome: str) -> AttemptRow:
         duration_us=execution.duration_us, worker=presence().name, critical_us=execution.critical_us,
         error=describe(execution.error, consumer=row.consumer) if execution.error else None,
     )  # fmt: skip
+
+
+def count_batch(consumer: str) -> None:
+    """Count one call of a batch handler: handled deliveries over calls is the size in use. Needs a transaction."""
+    count(consumer, BATCHES, 0, 0)
 
 
 def record_dropped(execution: Execution) -> None:

@@ -1,7 +1,7 @@
 """The tables. Hot ones hold work and stay small; history is appended and never updated.
 
 Hot: OutboxEntry, ScheduledMessage, KeyCounter, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription,
-Schedule, QuarantinedMessage, UnsealedRecords.
+Schedule, QuarantinedMessage, UnsealedRecords, InjectedFault.
 History (partitioned by UUIDv7 on PostgreSQL, no foreign key points into it): Message, Attempt, AuditRecord.
 The bus writes through ``messaging.database``; these classes serve migrations, queries and the admin.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from messaging.models.chain import ChainAnchor, ChainCheck, ChainHead, Seal, UnsealedRecords
 from messaging.models.consumers import ConsumerState, Gate, Subscription, Worker
 from messaging.models.deliveries import Attempt, DeadLetter, Delivery
+from messaging.models.faults import InjectedFault
 from messaging.models.ingress import QuarantinedMessage, ReceivedMessage, RequestRecord
 from messaging.models.messages import KeyCounter, Message, OutboxEntry
 from messaging.models.records import AuditRecord, Rollup, RollupDelta, Total
@@ -28,6 +29,7 @@ __all__ = [
     "Delivery",
     "Gate",
     "Housekeeping",
+    "InjectedFault",
     "KeyCounter",
     "Message",
     "OutboxEntry",

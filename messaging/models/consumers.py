@@ -52,6 +52,8 @@ class Gate(models.Model):
     """Kind and name: "consumer:billing.charge_card", "dependency:card-provider"."""
     kind = models.CharField(max_length=16, choices=Kind.choices)
     name = models.CharField(max_length=200)
+    declared = models.JSONField(default=dict)
+    """The breaker as declared, for those who look; empty without one."""
     opened_at = models.DateTimeField(null=True)
     """The breaker is open since then; null while it is closed."""
     open_until = models.DateTimeField(null=True)

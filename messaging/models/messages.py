@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from messaging import payloads
 from messaging.ids import new_id
 
 
@@ -43,6 +44,14 @@ class Message(models.Model):
             ("operate", "Can replay, resubmit, discard, pause and resume"),
             ("reveal", "Can reveal masked payload fields"),
         ]
+
+    def content(self) -> bytes:
+        """Return the body, from the row or from the storage.
+
+        Raises:
+            BodyUnavailable: it is missing from the storage, or not what was published.
+        """
+        return payloads.content(bytes(self.body), self.blob)
 
 
 class OutboxEntry(models.Model):

@@ -24,6 +24,7 @@ from messaging.operations.deliveries import (
     cancel_deliveries,
     hasten_deliveries,
 )
+from messaging.operations.faults import Faults, end_faults, inject_faults
 from messaging.operations.quarantine import discard_quarantined, retry_quarantined
 from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
 
@@ -36,6 +37,7 @@ __all__ = [
     "BulkResult",
     "DeliveriesResult",
     "DeliveryId",
+    "Faults",
     "Refusal",
     "RefusedDelivery",
     "ResubmitCheck",
@@ -46,7 +48,9 @@ __all__ = [
     "discard_dead_letters",
     "discard_quarantined",
     "drain_consumer",
+    "end_faults",
     "hasten_deliveries",
+    "inject_faults",
     "pause_consumer",
     "replay_dead_letters",
     "request_chain_check",

@@ -106,7 +106,8 @@ def _new_run(message: Message, row: DeadLetter, *, run: int) -> Envelope:
     return Envelope(
         id=message.id, type=message.type, version=message.version, kind=message.kind, source=message.source,
         tenant=message.tenant, body=b"", correlation_id=message.correlation_id, causation_id=message.causation_id,
-        traceparent=message.traceparent, occurred_at=message.occurred_at, key=message.key, position=message.position,
+        traceparent=message.traceparent, occurred_at=message.occurred_at, key=message.key,
+        position=row.position if row.position is not None else message.position,
         consumer=row.consumer, run=run, resolves=row.id,
     )  # fmt: skip
 

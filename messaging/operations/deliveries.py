@@ -154,7 +154,7 @@ def _cancel(row: Delivery, actor: Actor) -> ReasonNot:
     message = Message.objects.filter(id=row.message_id).defer("body").first()
     DeadLetter.objects.create(
         message_id=row.message_id, consumer=row.consumer, run=row.run, type=message.type if message else "",
-        version=message.version if message else 0, key=row.key,
+        version=message.version if message else 0, key=row.key, position=row.position,
         correlation_id=message.correlation_id if message else "", reason=DeadLetter.Reason.CANCELLED,
         attempts=row.failures + row.crashes, **_last_failure(row), dead_at=now, resolves=row.resolves,
         state=State.DISCARDED, resolution="discarded", resolved_by=actor.name, resolved_at=now,

@@ -10,7 +10,7 @@ from django.db import transaction
 from messaging import audit, ingest, signals
 from messaging.actors import Actor
 from messaging.database import store
-from messaging.errors import ContractError
+from messaging.errors import Backlogged, ContractError
 from messaging.models import QuarantinedMessage
 from messaging.operations.bulk import BulkResult, Refusal, checked_ids, label
 from messaging.operations.guard import carry_out, checked_reason, record_refusal
@@ -69,7 +69,7 @@ def _retry(row: QuarantinedMessage, actor: Actor) -> str | None:
         with transaction.atomic():
             received = ingest.retry(row)
             _close(row, actor, State.ACCEPTED, message_id=received.message_id)
-    except ContractError as problem:
+    except (ContractError, Backlogged) as problem:
         return f"still refused: {problem}"
     return None
 

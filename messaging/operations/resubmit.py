@@ -14,9 +14,16 @@ from messaging import audit, clock, signals, tracing
 from messaging.actors import Actor
 from messaging.contracts import exact, redaction, registry
 from messaging.contracts.strict_json import loads
-from messaging.database import store
+from messaging.database import put, store
 from messaging.envelope import Envelope
-from messaging.errors import ContractError, OperationRefused, Undecodable, UnknownContract
+from messaging.errors import (
+    BodyUnavailable,
+    ContractError,
+    OperationRefused,
+    StorageUnavailable,
+    Undecodable,
+    UnknownContract,
+)
 from messaging.failure import storable
 from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Message
@@ -131,7 +138,7 @@ def _original(id: UUID, *, lock: bool = False) -> tuple[DeadLetter, Message]:
 
 def _publish(copy: Envelope, row: DeadLetter, audience: Audience) -> None:
     """The consumer that failed gets the copy with the link that resolves the original; the others get it plainly."""
-    store().publish([replace(copy, consumer=row.consumer, resolves=row.id)])
+    put([replace(copy, consumer=row.consumer, resolves=row.id)])
     if audience == "all":
         from messaging.models import Subscription
 
@@ -145,6 +152,7 @@ def _copy(row: DeadLetter, original: Message, body: bytes, headers: dict[str, st
         id=new_id(), type=original.type, version=original.version, kind=original.kind, source=original.source,
         tenant=original.tenant, body=body, correlation_id=original.correlation_id, causation_id=str(original.id),
         traceparent=tracing.new_traceparent(), occurred_at=clock.now(), headers=headers, key=original.key,
+        position=original.position if row.position is None else row.position,
     )  # fmt: skip
 
 
@@ -173,7 +181,7 @@ def _check(body: str, row: DeadLetter, original: Message) -> tuple[tuple[FieldEr
         data = loads(body.encode("utf-8", "surrogatepass"))
     except Undecodable as error:
         return (FieldError(path=error.field, message=str(error), line=line_of(body, error.field)),), None
-    data = redaction.unmask(data, _as_json(bytes(original.body)))
+    data = redaction.unmask(data, _as_json(_content(original)))
     try:
         model = registry.find(row.type, row.version).model
         if model.contract_version == row.version:
@@ -189,6 +197,13 @@ def _check(body: str, row: DeadLetter, original: Message) -> tuple[tuple[FieldEr
     except (UnknownContract, ContractError) as error:
         return (FieldError(path=error.field, message=str(error), line=line_of(body, error.field)),), None
     return (), data
+
+
+def _content(original: Message) -> bytes:
+    try:
+        return original.content()
+    except (BodyUnavailable, StorageUnavailable) as error:
+        raise OperationRefused(f"The original cannot be compared with. {error}", field="body") from error
 
 
 def _as_json(body: bytes) -> Any:

@@ -14,6 +14,7 @@ from messaging import clock
 from messaging.models import ConsumerState, DeadLetter, Delivery, Subscription
 from messaging.queries import rates
 from messaging.queries.pages import is_storable
+from messaging.rollups import BATCHES
 
 RATE_WINDOW = timedelta(minutes=5)
 FAILING_WINDOW = timedelta(minutes=15)
@@ -53,6 +54,10 @@ class ConsumerRow:
     paused_by: str
     pause_reason: str
     paused_until: datetime | None
+    batch_size: int | None
+    batch_seconds: float | None
+    batch_mean: float | None
+    """Handled deliveries for each call of its handler, over the last 15 minutes; None without calls."""
     drain_at: datetime | None
     """What was relayed later waits; it pauses by itself when the rest is done."""
 
@@ -123,7 +128,7 @@ def _work(now: datetime, narrow: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 def _rates(tallies: Sequence[rates.Tally], now: datetime, minutes: Sequence[datetime]) -> dict[str, Any]:
     rate_since, failing_since = rates.minute_of(now - RATE_WINDOW), rates.minute_of(now - FAILING_WINDOW)
     handled: dict[datetime, int] = defaultdict(int)
-    recent = attempts = failed = 0
+    recent = attempts = failed = calls = done = 0
     for tally in tallies:
         if tally.outcome in rates.HANDLED:
             handled[tally.minute] += tally.count
@@ -131,9 +136,12 @@ def _rates(tallies: Sequence[rates.Tally], now: datetime, minutes: Sequence[date
         if tally.minute >= failing_since:
             attempts += tally.count if tally.outcome in rates.ATTEMPTED else 0
             failed += tally.count if tally.outcome in rates.FAILED else 0
+            calls += tally.count if tally.outcome == BATCHES else 0
+            done += tally.count if tally.outcome in rates.HANDLED else 0
     return {
         "handled_per_second": recent / (now - rate_since).total_seconds(),
         "failing_share": failed / attempts if attempts else None,
+        "batch_mean": done / calls if calls else None,
         "per_minute": tuple(handled[minute] for minute in minutes),
     }
 
@@ -169,6 +177,8 @@ def _row(
         pause_reason=state.pause_reason,
         paused_until=state.paused_until,
         drain_at=state.drain_at,
+        batch_size=state.batch_size,
+        batch_seconds=state.batch_seconds,
         **measured,
     )
 

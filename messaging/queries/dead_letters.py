@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from django.db.models import CharField, Count, Max, Min, Q, QuerySet
 from django.db.models.functions import Cast, TruncMinute
 
-from messaging import clock
+from messaging import clock, payloads
 from messaging.ids import id_at
 from messaging.models import DeadLetter, Message
 from messaging.queries.pages import CappedCount, Page, capped_count, is_storable, keyset_page
@@ -71,10 +73,22 @@ class DeadLetterRow:
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterDetail(DeadLetterRow):
     traceback: str
-    body: bytes
+    row_body: bytes
+    blob: dict[str, Any] | None
+    """Where a large body lies: name, sha256, size in bytes."""
+    expires_at: datetime | None
     content_type: str
     headers: dict[str, str]
     published_at: datetime
+
+    @cached_property
+    def body(self) -> bytes:
+        """The body as published, read when it is asked for.
+
+        Raises:
+            BodyUnavailable: a large one is missing, or not what was published.
+        """
+        return payloads.content(self.row_body, self.blob)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +201,9 @@ def get_dead_letter(id: UUID) -> DeadLetterDetail | None:
     return DeadLetterDetail(
         **{name: getattr(dead_letter, name) for name in _ROW},
         traceback=dead_letter.traceback,
-        body=bytes(message.body) if message else b"",
+        row_body=bytes(message.body) if message else b"",
+        blob=message.blob if message else None,
+        expires_at=message.expires_at if message else None,
         content_type=message.content_type if message else "",
         headers=message.headers if message else {},
         published_at=message.published_at if message else dead_letter.dead_at,

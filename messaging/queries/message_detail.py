@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 from uuid import UUID
 
-from messaging import clock
+from messaging import clock, payloads
 from messaging.models import Attempt, DeadLetter, Delivery, Message, Subscription
 from messaging.queries.statuses import (
     UNRESOLVED,
@@ -43,7 +44,7 @@ class DeliveryView:
     """One consumer's side of a message, all runs: current state and every attempt, oldest first."""
 
     consumer: str
-    status: Status
+    status: Status | Literal["filtered"]
     run: int
     failures: int
     available_at: datetime | None
@@ -87,12 +88,23 @@ class MessageDetail:
     status: Status
     hold: Hold | None
     """When it is due and whether it was cancelled, for one that was published with a delay and has not fired."""
-    body: bytes
-    """As stored; the caller masks and decodes."""
+    row_body: bytes
+    blob: dict[str, Any] | None
+    """Where a large body lies: name, sha256, size in bytes."""
+    expires_at: datetime | None
     deliveries: tuple[DeliveryView, ...]
     related: tuple[RelatedMessage, ...]
     """In tree order, this message included; at most 200, see ``related_is_capped``."""
     related_is_capped: bool
+
+    @cached_property
+    def body(self) -> bytes:
+        """The body as published, read when it is asked for; the caller masks and decodes.
+
+        Raises:
+            BodyUnavailable: a large one is missing, or not what was published.
+        """
+        return payloads.content(self.row_body, self.blob)
 
 
 def get_message(id: UUID) -> MessageDetail | None:
@@ -123,7 +135,9 @@ def get_message(id: UUID) -> MessageDetail | None:
         published_at=message.published_at,
         status=statuses[message.id],
         hold=hot[message.id].hold,
-        body=bytes(message.body),
+        row_body=bytes(message.body),
+        blob=message.blob,
+        expires_at=message.expires_at,
         deliveries=_deliveries(message, hot[message.id], paused=paused, now=now),
         related=_tree(flow, statuses, this=message.id),
         related_is_capped=is_capped,
@@ -154,13 +168,16 @@ def _deliveries(
     )
 
 
-def _finished(attempts: dict[str, list[Attempt]]) -> dict[str, Status]:
-    dropped = Attempt.Outcome.DROPPED
-    return {name: "discarded" if rows[-1].outcome == dropped else "handled" for name, rows in attempts.items()}
+DeliveryStatus = Status | Literal["filtered"]
+
+
+def _finished(attempts: dict[str, list[Attempt]]) -> dict[str, DeliveryStatus]:
+    meanings: dict[str, DeliveryStatus] = {Attempt.Outcome.DROPPED: "discarded", Attempt.Outcome.FILTERED: "filtered"}
+    return {name: meanings.get(rows[-1].outcome, "handled") for name, rows in attempts.items()}
 
 
 def _delivery(
-    consumer: str, status: Status, *, waiting: Delivery | None, dead: DeadLetter | None, attempts: list[Attempt]
+    consumer: str, status: DeliveryStatus, *, waiting: Delivery | None, dead: DeadLetter | None, attempts: list[Attempt]
 ) -> DeliveryView:
     runs = [attempt.run for attempt in attempts] + [row.run for row in (waiting, dead) if row]
     return DeliveryView(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
@@ -76,5 +76,17 @@ def _message_due(now: datetime, consumers: Names) -> datetime | None:
     return waiting.order_by("due_at").values_list("due_at", flat=True).first()
 
 
-DUE_TIMES: list[DueTime] = [_delivery_due, _message_due, _pause_over]
+def _batch_due(now: datetime, consumers: Names) -> datetime | None:
+    """A batch that is not full runs when its oldest delivery has waited long enough."""
+    moments = []
+    for declared in all_consumers():
+        if declared.batch and (consumers is None or declared.name in consumers):
+            waiting = Delivery.objects.filter(consumer=declared.name, claim_token=None).order_by("available_at")
+            oldest = waiting.values_list("available_at", flat=True).first()
+            if oldest is not None:
+                moments.append(oldest + timedelta(seconds=declared.batch.wait))
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+DUE_TIMES: list[DueTime] = [_batch_due, _delivery_due, _message_due, _pause_over]
 """What may be waiting for a time. Whatever else waits for one adds its own question here."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from messaging import clock
-from messaging.contracts.model import MessageModel
 from messaging.models import Attempt, DeadLetter, Delivery, Message, OutboxEntry
 
 SHOWN = 8
@@ -15,7 +14,7 @@ SHOWN = 8
 
 
 def report(
-    what: str, *, found: Sequence[MessageModel], kept: Sequence[MessageModel], times: int | None, fields: dict[str, Any]
+    what: str, *, found: Sequence[object], kept: Sequence[object], times: int | None, fields: dict[str, Any]
 ) -> str:
     """Return the text of an assertion that did not hold."""
     wanted = "at least once" if times is None else f"exactly {times} times"

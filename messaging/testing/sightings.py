@@ -18,6 +18,7 @@ from messaging.testing.naming import ConsumerName, consumer_of
 from messaging.testing.report import report
 
 M = TypeVar("M", bound=MessageModel)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,8 @@ class Sightings:
             kind = error.__qualname__
             open_ones, what = open_ones.filter(error_type=kind), f"{what} for {kind}"
         letters = list(open_ones.order_by("id"))
+        if not fields:  # its body may be just what cannot be read
+            return _matching(what, model, letters, times, fields)
         data = _by_id(model, [letter.message_id for letter in letters])
         kept = _matching(what, model, [data[letter.message_id] for letter in letters], times, fields)
         return [letter for letter in letters if data[letter.message_id] in kept]
@@ -112,7 +115,7 @@ def _by_id(model: type[M], ids: Sequence[UUID]) -> dict[UUID, M]:
 
 
 def _data(row: Message, model: type[M]) -> M:
-    data = decode(row.type, row.version, bytes(row.body), model=model)
+    data = decode(row.type, row.version, row.content(), model=model)
     assert isinstance(data, model)
     return data
 
@@ -124,7 +127,9 @@ def _seen(row: Message, model: type[MessageModel]) -> Seen:
     )  # fmt: skip
 
 
-def _matching(what: str, model: type[M], found: list[M], times: int | None, fields: dict[str, Any]) -> list[M]:
+def _matching(
+    what: str, model: type[MessageModel], found: list[T], times: int | None, fields: dict[str, Any]
+) -> list[T]:
     unknown = fields.keys() - model.model_fields
     if unknown:
         known = ", ".join(model.model_fields)

@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 from django.db import connection, connections
 from django.db.models import F
-from django.db.utils import InterfaceError
 
 from examples.ecommerce.inventory.models import StockItem
 from messaging import Context, Retry
 from messaging.consumers import Consumer
 from messaging.database import store
+from messaging.delivery import loop
 from messaging.delivery.loop import deliver_once, deliver_waiting
 from messaging.delivery.presence import name_session, presence
 from messaging.ids import new_id
@@ -164,26 +164,30 @@ class TestLostConnection:
         assert ledger() == ["ICE 1", "ICE 2", "ICE 3"]
         assert outcomes() == ["handled"] * 3
 
-    def test_that_swallows_the_answer_to_a_claim_leaves_no_claim_behind(
+    @ONLY_POSTGRESQL
+    def test_before_the_answer_to_a_claim_leaves_nothing_claimed(
         self, station: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        claim_some, lost = store().claim, []
+        """This worker lives on, so no rescue would ever take back what it does not know it holds."""
+        station.declare()
+        arrive("ICE 1", "ICE 2")
+        relay()
+        claims, lost = loop._claim, []
 
-        def claim_and_lose_the_answer(**what: Any) -> int:
-            claimed = claim_some(**what)
+        def answer_is_lost(*arguments: Any, **named: Any) -> int:
+            claimed = claims(*arguments, **named)
             if claimed and not lost:
-                lost.append(claimed)
-                raise InterfaceError("the connection is lost")
+                lost.append(backend())
+                elsewhere(lambda: end_session(lost[0])).result(PATIENCE)
+                write("never")
             return claimed
 
-        station.declare()
-        arrive("ICE 1")
-        relay()
-        monkeypatch.setattr(store(), "claim", claim_and_lose_the_answer)
-        deliver_waiting(ANNOUNCE)  # the worker lives on, so rescue would never take this claim from it
-        deliver_waiting(ANNOUNCE)
-        assert ledger() == ["ICE 1"]
-        assert lost == [1]
+        monkeypatch.setattr(loop, "_claim", answer_is_lost)
+        assert not deliver_waiting(ANNOUNCE)
+        assert len(lost) == 1
+        assert Delivery.objects.filter(claim_token=None).count() == 2
+        run_until_idle()
+        assert ledger() == ["ICE 1", "ICE 2"]
 
     @ONLY_POSTGRESQL
     def test_between_two_wake_ups_is_noticed_and_replaced(self, station: Any) -> None:

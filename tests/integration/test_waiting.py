@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from messaging import OperationRefused, Retry
+from messaging.consumers import consumer
 from messaging.delivery.loop import deliver_once
 from messaging.models import AuditRecord, DeadLetter, Delivery
 from messaging.operations import (
@@ -16,6 +17,7 @@ from messaging.operations import (
     hasten_deliveries,
     replay_dead_letters,
 )
+from messaging.subscriptions import synchronise
 from messaging.testing import run_until_idle
 from messaging.verification import verify
 from tests.factories import ANA, ANNOUNCE, EVE, TrainArrived, arrive, claim, dead, ledger, outcomes, pending, write
@@ -114,3 +116,60 @@ class TestCancel:
         assert pending(id.message_id).claim_token == token
         assert outcomes() == ["retried"]
         assert deliver_once(station.declare(points.handle, retry=LATER)) == 0
+
+
+class TestIgnored:
+    def test_ignored_exception_runs_once(self, station: Any) -> None:
+        calls = []
+
+        def handler(event: TrainArrived, context: Any) -> None:
+            calls.append(event.train)
+            raise KeyError("nothing to do")
+
+        station.declare(handler, retry=Retry(ignore=(KeyError,)), guarantee="at_least_once")
+        arrive("ICE 1")
+        run_until_idle()
+        assert (calls, outcomes()) == (["ICE 1"], ["ignored"])
+        assert not Delivery.objects.exists()
+
+
+class TestChangedPolicy:
+    def delays(self, *ids: DeliveryId) -> list[float]:
+        rows = [pending(id.message_id) for id in ids]
+        return [(row.available_at - row.failed_at).total_seconds() for row in rows if row.failed_at]
+
+    def release(self, station: Any, points: Points, retry: Retry) -> None:
+        """Deploy the consumer with another policy."""
+        station.forget(ANNOUNCE)
+        consumer(TrainArrived, name=ANNOUNCE, retry=retry)(points.handle)
+        synchronise(is_deploy=True)
+
+    def test_applies_to_what_already_waits_counted_from_its_failure(self, points: Points, station: Any) -> None:
+        ids = waiting("ICE 1", "ICE 2")
+        assert self.delays(*ids) == [600, 600]
+        self.release(station, points, Retry(immediate=0, delays=("30m",)))
+        assert self.delays(*ids) == [1800, 1800]
+
+    def test_gives_one_last_try_to_what_it_would_have_given_up(self, points: Points, station: Any) -> None:
+        (id,) = waiting("ICE 1")
+        self.release(station, points, Retry(immediate=0, delays=()))
+        run_until_idle()
+        assert (dead(id.message_id).reason, outcomes()) == ("exhausted", ["retried", "dead_lettered"])
+
+    def test_follows_the_case_of_the_error_that_it_failed_with(self, points: Points, station: Any) -> None:
+        (id,) = waiting("ICE 1")
+        self.release(station, points, LATER.on(LookupError, retry=Retry(immediate=0, delays=("2h",))))
+        assert self.delays(id) == [7200]
+
+    def test_leaves_what_was_hastened_or_put_off(self, points: Points, station: Any) -> None:
+        (id,) = waiting("ICE 1")
+        hasten_deliveries(ids=[id], actor=ANA)
+        self.release(station, points, Retry(immediate=0, delays=("3h",)))
+        points.is_repaired = True
+        run_until_idle()
+        assert ledger() == ["ICE 1"]
+
+    def test_is_left_to_the_deploy_by_a_relay_that_starts(self, points: Points, station: Any) -> None:
+        (id,) = waiting("ICE 1")
+        station.declare(points.handle, retry=Retry(immediate=0, delays=("30m",)))
+        assert self.delays(id) == [600]

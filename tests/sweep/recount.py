@@ -34,10 +34,10 @@ BOOKED = len(KINDS) + len((LEFT_BEHIND, LAST_CHANCE))
 
 def violations() -> list[str]:
     """Return in words what does not hold, each with the id of its invariant; empty when all does."""
-    return [*_verified(), *_ended(), *_effects(), *_follow_ups(), *_leases(), *_bounds(), *_audit(), *_counters()]
+    return [*verified(), *_ended(), *_effects(), *follow_ups(), *leases(), *_bounds(), *_audit(), *counters()]
 
 
-def _verified() -> Iterator[str]:
+def verified() -> Iterator[str]:
     printed = StringIO()
     try:
         call_command("verify", "--json", stdout=printed)
@@ -92,7 +92,7 @@ def _handled() -> Counter[Key]:
     return Counter(rows.values_list("consumer", "message_id", "run"))
 
 
-def _follow_ups() -> Iterator[str]:
+def follow_ups() -> Iterator[str]:
     """I3: as many follow-ups as handled runs of their cause."""
     for type_, consumer in (("journey.SeatHeld", HOLD_SEAT), ("journey.TripCharged", CHARGE)):
         found = Counter(Message.objects.filter(type=type_).values_list("causation_id", flat=True))
@@ -104,7 +104,7 @@ def _follow_ups() -> Iterator[str]:
                 yield f"I3 {found[cause]} follow-ups {type_} of {cause}, handled {expected[cause]} times"
 
 
-def _leases() -> Iterator[str]:
+def leases() -> Iterator[str]:
     """I6 and I10: no claim and no work is left."""
     for model in (Delivery, OutboxEntry):
         if left := model.objects.count():
@@ -133,7 +133,7 @@ def _audit() -> Iterator[str]:
         yield f"I8 audit records by request: {dict(found)}"
 
 
-def _counters() -> Iterator[str]:
+def counters() -> Iterator[str]:
     """I11: totals and minutes say what a recount says."""
     if left := RollupDelta.objects.count():
         yield f"I11 {left} deltas are not folded"

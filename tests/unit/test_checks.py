@@ -18,11 +18,13 @@ def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestCheckEventNames:
-    @pytest.mark.parametrize("name", ["OrderPlaced", "PaymentDeclined", "TrainSent", "OrderPaid", "TicketSold"])
+    @pytest.mark.parametrize(
+        "name", ["OrderPlaced", "PaymentDeclined", "TrainSent", "OrderPaid", "TicketSold", "ReplyTimedOut"]
+    )
     def test_likes_facts(self, name: str) -> None:
         assert is_past_tense(name)
 
-    @pytest.mark.parametrize("name", ["PlaceOrder", "Order", "SendTrain", "order", ""])
+    @pytest.mark.parametrize("name", ["PlaceOrder", "Order", "SendTrain", "SignUp", "Out", "order", ""])
     def test_does_not_like_requests(self, name: str) -> None:
         assert not is_past_tense(name)
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from messaging import ConfigurationError, ContractError, PermanentError, Retry, RetryLater
 from messaging.errors import UnknownContract
-from messaging.policy import LONGEST_WAIT, GiveUp, Ignore, TryAgain, decide, seconds
+from messaging.policy import LONGEST_WAIT, GiveUp, Ignore, TryAgain, decide, luck_of, seconds
 
 RETRY = Retry(immediate=2, delays=("10s", "1m"), permanent=(LookupError,), ignore=(ConnectionResetError,))
 
@@ -78,3 +79,44 @@ class TestRetry:
             "permanent": ["LookupError"],
             "ignore": ["ConnectionResetError"],
         }
+
+
+class TestPolicyOfAnError:
+    LIMITED = Retry(immediate=0, delays=("30s",), jitter=0.0)
+    BOTH = RETRY.on(ConnectionError, retry=LIMITED).on(OSError, retry=Retry(immediate=1, delays=(), ignore=(OSError,)))
+
+    def test_is_the_first_case_that_fits_else_the_policy_itself(self) -> None:
+        assert decide(ConnectionError(), failures=0, retry=self.BOTH) == TryAgain(30.0)
+        assert decide(ConnectionError(), failures=1, retry=self.BOTH) == GiveUp("exhausted")
+        assert decide(FileNotFoundError(), failures=0, retry=self.BOTH) == Ignore()
+        assert decide(ValueError(), failures=2, retry=self.BOTH) == TryAgain(10.0)
+
+    def test_leaves_the_policy_it_was_made_from_as_it_was(self) -> None:
+        assert RETRY.cases == ()
+
+    def test_is_shown_to_an_operator(self) -> None:
+        assert self.BOTH.describe()["on ConnectionError"] == {
+            "immediate": 0, "delays": ["30s"], "permanent": [], "ignore": [],
+        }  # fmt: skip
+
+    def test_needs_an_exception(self) -> None:
+        with pytest.raises(ConfigurationError, match="exceptions"):
+            RETRY.on(retry=self.LIMITED)
+
+
+class TestJitter:
+    SPREAD = Retry(immediate=0, delays=("100s",), jitter=0.2)
+
+    def test_spreads_a_delay_around_its_length(self) -> None:
+        found = [decide(ValueError(), failures=0, retry=self.SPREAD, luck=luck) for luck in (0.0, 0.5, 1.0)]
+        assert [each.after for each in found if isinstance(each, TryAgain)] == pytest.approx([80, 100, 120])
+
+    def test_gives_a_message_the_same_luck_each_time_and_others_another(self) -> None:
+        lucks = [luck_of(UUID(int=n), failures) for n in range(200) for failures in range(3)]
+        assert lucks == [luck_of(UUID(int=n), failures) for n in range(200) for failures in range(3)]
+        assert min(lucks) < 0.1
+        assert max(lucks) > 0.9
+
+    def test_is_at_most_the_whole_delay(self) -> None:
+        with pytest.raises(ConfigurationError, match="jitter"):
+            Retry(jitter=1.1)

@@ -37,6 +37,7 @@ ALIASES = {
     "done": ("handled", "Done"),
     "ok": ("handled", "Done"),
     "ignored": ("discarded", "Ignored"),
+    "filtered": ("discarded", "Filtered"),
     "cancelled": ("discarded", "Cancelled"),
     "parked": ("scheduled", "Parked"),
     "quarantined": ("dead", "Quarantined"),

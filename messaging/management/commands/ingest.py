@@ -20,12 +20,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, transaction
 from tqdm import tqdm
 
+from messaging.errors import Backlogged
 from messaging.ingest import Received, ingest
 from messaging.settings import options as bus_options
 
 CONTENT_TYPES = {"jsonl": "application/json", "cloudevents": "application/cloudevents+json"}
 OUTCOMES = ("accepted", "duplicate", "conflict", "parked", "quarantined")
-UNREADABLE = 2
+UNREADABLE, BACKLOGGED = 2, 3
 _BATCH = 100
 _LISTED = 20
 
@@ -69,24 +70,34 @@ class Command(BaseCommand):
         parser.add_argument("file", help="JSON Lines (also .gz), or - for standard input")
         parser.add_argument("--format", choices=sorted(CONTENT_TYPES), default="jsonl")
         parser.add_argument("--source", default="ingest", help="names where the messages come from (default: ingest)")
+        parser.add_argument("--from-line", type=int, default=1, help="leave out the lines before (default: 1)")
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, **options: Any) -> None:
         tally = Tally()
         try:
             with _opened(options["file"]) as opened:
-                self._read(opened, tally, options["format"], options["source"])
+                self._read(opened, tally, options)
         except (OSError, EOFError, zlib.error) as error:
             if tally.last_line:
                 self._report(tally, as_json=options["json"])
             raise CommandError(f"Cannot read {options['file']}: {error}.", returncode=UNREADABLE) from error
+        except Backlogged as refused:
+            self._report(tally, as_json=options["json"])
+            raise CommandError(
+                f"Stopped after line {tally.last_line}: {refused} Go on with --from-line {tally.last_line + 1}.",
+                returncode=BACKLOGGED,
+            ) from refused
         except DatabaseError as error:
             self._report(tally, as_json=options["json"])
             raise CommandError(f"The database failed after line {tally.last_line}: {error}; run it again.") from error
         self._report(tally, as_json=options["json"])
 
-    def _read(self, opened: Input, tally: Tally, form: str, source: str) -> None:
-        lines = numbered_lines(opened.lines, limit=bus_options().max_body_bytes)
+    def _read(self, opened: Input, tally: Tally, options: dict[str, Any]) -> None:
+        form, source, first = options["format"], options["source"], options["from_line"]
+        every = numbered_lines(opened.lines, limit=bus_options().max_body_bytes)
+        lines = (line for line in every if line[0] >= first)
+        tally.last_line = first - 1
         with tqdm(total=opened.size, unit="B", unit_scale=True, disable=None, file=sys.stderr) as progress:
             while batch := list(islice(lines, _BATCH)):
                 with transaction.atomic():

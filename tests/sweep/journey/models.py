@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.db.models.functions import Now
 
 
 class Trip(models.Model):
@@ -23,6 +24,7 @@ class Effect(models.Model):
     consumer = models.CharField(max_length=200)
     message_id = models.UUIDField()
     run = models.PositiveIntegerField()
+    done_at = models.DateTimeField(db_default=Now())
     objects: ClassVar[models.Manager[Effect]] = models.Manager()
 
     class Meta:

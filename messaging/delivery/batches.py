@@ -1,0 +1,185 @@
+"""Deliver to batch consumers: one call of the handler for many messages, halved until a culprit is alone.
+
+The three guarantees hold for the batch as they do for one message: its effects and outcomes share a transaction
+(exactly once), its outcomes are settled after the call (at least once), or before it (at most once, where nothing runs
+a second time and so nothing is halved).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count, Min
+from django.db.utils import DatabaseError
+
+from messaging import failpoints
+from messaging.consumers import Consumer
+from messaging.database import put, store
+from messaging.database.connections import is_connection_error, must_run_again
+from messaging.database.statements import Claimed
+from messaging.delivery import settling
+from messaging.delivery.delivering import CONFLICT_TRIES, Contended, fail, is_conflict, make_callbacks_robust, tell
+from messaging.delivery.presence import pause
+from messaging.delivery.sizing import Sizer
+from messaging.delivery.together import Together, execute_together, read_together
+from messaging.errors import RetryLater, StaleClaim
+from messaging.models import Delivery
+
+log = logging.getLogger("messaging.delivery")
+
+
+class BatchSizer(Sizer):
+    """A batch consumer's claims have the size that it declares."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def limit(self) -> int:
+        return self._size
+
+
+class _Failed(Exception):
+    """The handler failed: roll back, then look for the culprit."""
+
+
+def is_ripe(consumer: Consumer) -> bool:
+    """Say whether it is worth claiming: of a batch consumer, enough deliveries are due or the oldest waited enough.
+
+    Claims in parallel may find fewer than were counted here: a smaller batch is harmless.
+    """
+    if consumer.batch is None:
+        return True
+    now = store().now()
+    due = Delivery.objects.filter(consumer=consumer.name, claim_token=None, available_at__lte=now)
+    found = due.order_by("available_at")[: consumer.batch.size].aggregate(count=Count("*"), oldest=Min("available_at"))
+    if not found["count"]:
+        return False
+    is_old = found["oldest"] <= now - timedelta(seconds=consumer.batch.wait)
+    return bool(is_old or found["count"] >= consumer.batch.size)
+
+
+def deliver_batch(consumer: Consumer, token: UUID) -> None:
+    """Run every delivery that bears ``token``, together where nothing speaks against it.
+
+    Raises as ``delivering.deliver_claim``.
+    """
+    rows = _held(token)
+    calm = [row.message_id for row in rows if not row.failures and not row.is_expired]
+    if calm:
+        _deliver(consumer, token, calm)
+    for row in rows:  # what failed before is likely to fail again: it spares the others the halving
+        if row.failures or row.is_expired:
+            _deliver(consumer, token, [row.message_id])
+
+
+def _held(token: UUID, ids: Sequence[UUID] | None = None) -> list[Claimed]:
+    """Return what still bears the token, of ``ids`` if given: a part may have been rescued meanwhile."""
+    with transaction.atomic():
+        return [row for row in store().lock(token=token) if ids is None or row.message_id in ids]
+
+
+def _deliver(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> None:
+    runs = {"exactly_once": _inside, "at_least_once": _outside, "at_most_once": _settled_first}
+    together = runs[consumer.guarantee](consumer, token, ids)
+    if together is None:
+        return
+    if together.error is None:
+        tell(consumer, token, together.executions)
+        return
+    if len(together.executions) == 1 or isinstance(together.error, RetryLater):
+        for execution in together.executions:
+            execution.error = together.error
+            fail(consumer, token, execution)
+        return
+    for part in _parts(together):
+        _deliver(consumer, token, part)
+
+
+def _parts(together: Together) -> list[list[UUID]]:
+    """Part a failed batch: around the message that cannot be read, else into halves."""
+    ids = [execution.row.message_id for execution in together.executions]
+    cut = [together.culprit, together.culprit + 1] if together.culprit is not None else [len(ids) // 2]
+    edges = [0, *cut, len(ids)]
+    return [ids[low:high] for low, high in pairwise(edges) if low < high]
+
+
+def _inside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | None:
+    """Exactly once: handler, outcomes and follow-ups in one transaction."""
+    for _ in range(CONFLICT_TRIES):
+        together: Together | None = None
+        try:
+            with failpoints.atomic("batch"):
+                rows = [row for row in store().lock(token=token) if row.message_id in ids]
+                if not rows:
+                    return None  # rescued meanwhile: whoever claims it next runs it
+                together = execute_together(consumer, rows)
+                if together.error is not None:
+                    raise _Failed
+                _settle(token, together)
+                make_callbacks_robust()
+            return together
+        except _Failed:
+            assert together is not None
+            if together.error is None or not is_conflict(together.error):
+                return together
+        except DatabaseError as error:
+            if is_connection_error(error) or together is None:
+                raise
+            if not must_run_again(error):  # a constraint checked at COMMIT: halving finds whose it was
+                together.error = error
+                return together
+        pause(random.uniform(0.002, 0.05))  # noqa: S311  jitter, no secret
+    raise Contended
+
+
+def _outside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | None:
+    """At least once: the handler runs outside a transaction, then all outcomes are settled in one."""
+    rows = _held(token, ids)
+    if not rows:
+        return None
+    together = execute_together(consumer, rows)
+    if together.error is not None:
+        return together
+    try:
+        with failpoints.atomic("at_least_once"):
+            held = {row.message_id for row in store().lock(token=token)}
+            if len(held.intersection(ids)) < len(rows):
+                raise StaleClaim
+            _settle(token, together)
+            make_callbacks_robust()
+    except StaleClaim:
+        log.warning("%s: a batch was taken over while its handler ran.", consumer.name)
+    return together
+
+
+def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | None:
+    """At most once: settled, then run. A failure is recorded as dropped for every message of the batch."""
+    with failpoints.atomic("at_most_once"):
+        rows = [row for row in store().lock(token=token) if row.message_id in ids]
+        if not rows:
+            return None
+        unread, _ = read_together(consumer, rows)
+        if unread.error is not None:  # expired, or against its contract: that is known before anything is settled
+            return unread
+        _settle(token, unread)
+    together = execute_together(consumer, rows)
+    with failpoints.atomic("at_most_once.outcome"):
+        for execution in together.executions if together.error is not None else ():
+            execution.error = together.error
+            settling.record_dropped(execution)
+        if together.error is None and together.published:
+            put(together.published)
+    return None
+
+
+def _settle(token: UUID, together: Together) -> None:
+    together.executions[0].published = together.published
+    settling.settle_done(token, together.executions)
+    settling.count_batch(together.executions[0].row.consumer)
