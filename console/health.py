@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 import threading
 
 from celery import current_app
@@ -48,11 +49,18 @@ def readyz(request: HttpRequest) -> HttpResponse:
     return JsonResponse(said, status=503 if reasons else 200)
 
 
+def _is_scraper(request: HttpRequest) -> bool:
+    """Say whether the request bears the secret that Prometheus was given."""
+    known = f"Bearer {settings.METRICS_TOKEN}".encode()
+    given = request.headers.get("Authorization", "").encode("utf-8", "surrogatepass")
+    return bool(settings.METRICS_TOKEN) and secrets.compare_digest(given, known)
+
+
 @require_safe
 @never_cache
 def metrics_page(request: HttpRequest) -> HttpResponse:
-    """The scrape, for tokens with the scope read, or for everyone where the deployment says so."""
-    if not settings.METRICS_PUBLIC:
+    """The scrape: for tokens with the scope read, for the scraper's own secret, or for everyone if settings say so."""
+    if not settings.METRICS_PUBLIC and not _is_scraper(request):
         try:
             if not identify(request).may(VIEW):
                 return _text("Forbidden: this needs the scope read.\n", 403)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from messaging.queries import consumers, overview
-from messaging.rollups import BATCHES, BOUNDS_MS
+from messaging.queries import chain, consumers, overview
+from messaging.rollups import BATCHES, BOUNDS_MS, Kind, histogram
 
 MOST_CONSUMERS = 500
 """Consumers with series of their own; what goes beyond is summed as "other"."""
+MOST_TYPES = 200
 OTHER = "other"
 _HANDLED = "handled"
 _PAUSED = {"paused", "draining"}
@@ -26,6 +28,20 @@ _CONSUMER_GAUGES = {
     "signalbox_consumer_running": ("Deliveries claimed by a worker.", "running"),
     "signalbox_consumer_dead_letters": ("Unresolved dead letters.", "dead_letters"),
 }
+_HISTOGRAMS: tuple[tuple[str, str, Kind], ...] = (
+    ("signalbox_critical_time_seconds", "From the producer's commit to handled.", "critical"),
+    ("signalbox_processing_time_seconds", "Time spent in the handler.", "processing"),
+    ("signalbox_wakeup_latency_seconds", "From due to claimed by a worker.", "wakeup"),
+)
+_COUNTED = {
+    "relayed": ("signalbox_relayed", "Deliveries that the relay made."),
+    "filtered": ("signalbox_filtered", "Messages that a subscription's filter kept from its consumer."),
+    "rescued": ("signalbox_rescued", "Deliveries taken back from a worker that died."),
+    BATCHES: ("signalbox_batches", "Calls of batch handlers."),
+    "crashed": ("signalbox_crashes", "Deaths of a process while a delivery ran alone."),
+}
+"""Outcomes with a counter of their own, which is there from the start: an alert on its growth needs the zero."""
+_NO_EXECUTIONS = {"relayed", "filtered", "rescued", BATCHES}
 _BUS_GAUGES = {
     "signalbox_outbox_rows": ("Committed messages that the relay has not fanned out.", "outbox_rows"),
     "signalbox_outbox_lag_seconds": ("Age of the oldest row in the outbox.", "outbox_lag_seconds"),
@@ -53,59 +69,55 @@ class _Bus(Collector):
         totals = [total for total in everything if total.consumer]
         names = sorted({row.name for row in rows} | {total.consumer for total in totals})
         kept = frozenset(names[:MOST_CONSUMERS])
-        yield _published(everything)
-        yield from _outcomes(totals, kept)
-        yield _critical_time(totals, kept)
+        yield from _counts(overview.type_totals(everything), kept)
+        for name, text, kind in _HISTOGRAMS:
+            yield _histogram(name, text, kind, totals, kept)
         yield from _consumers([row for row in rows if row.name in kept], vitals.as_of)
         yield from _bus(vitals)
+        yield from _chain()
 
 
-def _published(totals: list[overview.TotalRow]) -> Metric:
-    """Roll-ups without a consumer count what went into the bus."""
-    count = sum(total.count for total in totals if not total.consumer)
-    return CounterMetricFamily("signalbox_published", "Messages published.", value=count)
-
-
-def _outcomes(totals: list[overview.TotalRow], kept: frozenset[str]) -> Iterator[Metric]:
-    counts: Counter[tuple[str, str]] = Counter()
-    seconds: defaultdict[str, float] = defaultdict(float)
-    calls: Counter[str] = Counter()
-    for total in totals:
-        consumer = total.consumer if total.consumer in kept else OTHER
-        if total.outcome == BATCHES:
-            calls[consumer] += total.count
+def _counts(rows: list[overview.TypeRow], kept: frozenset[str]) -> Iterator[Metric]:
+    """Yield counters by consumer, type and outcome; roll-ups without a consumer count what went into the bus."""
+    types = frozenset(sorted({row.type for row in rows})[:MOST_TYPES])
+    published, attempts = Counter[str](), Counter[tuple[str, str, str]]()
+    others = {outcome: Counter(dict.fromkeys(kept, 0)) for outcome in _COUNTED}
+    for row in rows:
+        type_ = row.type if row.type in types else OTHER
+        consumer = row.consumer if row.consumer in kept else OTHER
+        if not row.consumer:
+            published[type_] += row.count
             continue
-        counts[consumer, total.outcome] += total.count
-        seconds[consumer] += total.duration_us / 1e6
-    attempts = CounterMetricFamily(
-        "signalbox_attempts", "Executions of deliveries by how they ended.", labels=["consumer", "outcome"]
-    )
-    for key, count in sorted(counts.items()):
-        attempts.add_metric(list(key), count)
-    yield attempts
-    batches = CounterMetricFamily("signalbox_batches", "Calls of batch handlers.", labels=["consumer"])
-    for name, count in sorted(calls.items()):
-        batches.add_metric([name], count)
-    yield batches
-    spent = CounterMetricFamily("signalbox_handler_seconds", "Time spent in handlers.", labels=["consumer"])
-    for name, value in sorted(seconds.items()):
-        spent.add_metric([name], value)
-    yield spent
+        if row.outcome in others:
+            others[row.outcome][consumer] += row.count
+        if row.outcome not in _NO_EXECUTIONS:
+            attempts[consumer, type_, row.outcome] += row.count
+    yield _counter("signalbox_published", "Messages published.", ("type",), {(k,): n for k, n in published.items()})
+    labels = ("consumer", "type", "outcome")
+    yield _counter("signalbox_attempts", "Executions of deliveries by how they ended.", labels, attempts)
+    for outcome, (name, text) in _COUNTED.items():
+        values = {(consumer,): count for consumer, count in others[outcome].items()}
+        yield _counter(name, text, ("consumer",), values)
 
 
-def _critical_time(totals: list[overview.TotalRow], kept: frozenset[str]) -> Metric:
-    family = HistogramMetricFamily(
-        "signalbox_critical_time_seconds", "From the producer's commit to handled.", labels=["consumer"]
-    )
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric(list(key), value)
+    return family
+
+
+def _histogram(name: str, text: str, kind: Kind, totals: list[overview.TotalRow], kept: frozenset[str]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=["consumer"])
     histograms: defaultdict[str, Counter[str]] = defaultdict(Counter)
     sums: defaultdict[str, float] = defaultdict(float)
     for total in totals:
         if total.outcome == _HANDLED:
             consumer = total.consumer if total.consumer in kept else OTHER
-            histograms[consumer].update(total.buckets)
-            sums[consumer] += total.critical_us / 1e6
-    for name, histogram in sorted(histograms.items()):
-        family.add_metric([name], _cumulative(histogram), sums[name])
+            histograms[consumer].update(histogram(total.buckets, kind))
+            sums[consumer] += {"critical": total.critical_us, "processing": total.duration_us, "wakeup": 0}[kind] / 1e6
+    for consumer, counts in sorted(histograms.items()):
+        family.add_metric([consumer], _cumulative(counts), None if kind == "wakeup" else sums[consumer])
     return family
 
 
@@ -135,6 +147,15 @@ def _consumers(rows: list[consumers.ConsumerRow], now: datetime) -> Iterator[Met
         oldest.add_metric([row.name], max(0.0, age))
     yield paused
     yield oldest
+
+
+def _chain() -> Iterator[Metric]:
+    check = chain.last_check()
+    problems = len(check.problems) if check else 0
+    yield GaugeMetricFamily("signalbox_audit_unsealed", "Transactions that no seal covers yet.", value=chain.waiting())
+    yield GaugeMetricFamily(
+        "signalbox_audit_chain_problems", "Problems the last verification of the audit chain found.", value=problems
+    )
 
 
 def _bus(vitals: overview.Vitals) -> Iterator[Metric]:

@@ -153,6 +153,8 @@ SAMPLE_TRAFFIC_SWITCH = "examples.ecommerce.sample"
 
 METRICS_PUBLIC = env.flag("SIGNALBOX_METRICS_PUBLIC", default=False)
 """/metrics without a token: for a scraper on a private network."""
+METRICS_TOKEN = env.text("SIGNALBOX_METRICS_TOKEN")
+"""A secret of Prometheus's own that opens /metrics and nothing else."""
 READY_MAX_LAG_SECONDS = env.number("SIGNALBOX_READY_MAX_LAG_SECONDS", 60.0, minimum=0.1)
 """/readyz fails when the oldest row in the outbox is older."""
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from messaging import failpoints, failure
+from messaging import failpoints, failure, rollups
 from messaging.database import store
 from messaging.database.statements import Claimed
 from messaging.delivery import settling
@@ -63,6 +63,8 @@ def _rescue_batch(silent: list[UUID]) -> int:
         for row in rows:
             failpoints.reach("rescue.one")
             _rescue_one(row, died_alone=row.is_alone or shares[row.claim_token] == 1)
+        for consumer, count in sorted(Counter(row.consumer for row in rows).items()):
+            rollups.count(consumer, "rescued", count)
     if rows:
         log.warning("Rescued %d deliveries of workers that died.", len(rows))
     return len(rows)

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from messaging import clock, failpoints, filters
 from messaging.database import postgresql_lanes as lanes
 from messaging.database import postgresql_sql as sql
-from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position
+from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position, waited_us
 from messaging.database.virtual import VirtualCursor
 from messaging.envelope import Envelope
 from messaging.ids import new_id
@@ -123,7 +123,7 @@ class PostgresStore(Store):
                     [row.message_id for row in rows],
                     *_columns([_attempt(row) for row in rows], 12),
                     b"".join(row.id.bytes for row in rows),
-                    *_columns([_delta(delta) for delta in deltas], 6),
+                    *_columns([_delta(delta) for delta in deltas], 7),
                 ),
             )
             return int((cursor.fetchone() or (0,))[0])
@@ -206,7 +206,8 @@ def _attempt(row: AttemptRow) -> tuple[Any, ...]:
 
 def _delta(delta: Delta) -> tuple[Any, ...]:
     return (
-        delta.consumer, delta.outcome, delta.count, delta.duration_us, delta.critical_us, json.dumps(delta.buckets),
+        delta.consumer, delta.type, delta.outcome, delta.count, delta.duration_us, delta.critical_us,
+        json.dumps(delta.buckets),
     )  # fmt: skip
 
 
@@ -218,6 +219,7 @@ def _claimed(row: tuple[Any, ...]) -> Claimed:
         headers=json.loads(headers) if isinstance(headers, str) else headers or {},
         key=row[10], correlation_id=row[11] or "", causation_id=row[12], traceparent=row[13] or "",
         source=row[14] or "", tenant=row[15] or "", published_at=row[16] or row[18], created_at=row[17],
-        locked_at=row[18], expires_at=row[19], blob=json.loads(blob) if isinstance(blob, str) else blob,
+        locked_at=row[18], waited_us=waited_us(row[22], row[23]), expires_at=row[19],
+        blob=json.loads(blob) if isinstance(blob, str) else blob,
         position=row[21],
     )  # fmt: skip

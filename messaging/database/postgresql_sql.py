@@ -116,9 +116,12 @@ WITH {refused}taken AS (
     ON CONFLICT DO NOTHING
     RETURNING consumer
 ), counted AS (
-    INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
-    SELECT date_trunc('minute', statement_timestamp()), '', 'published', count(*), 0, 0, '{{}}' FROM taken
-    WHERE run = 1 HAVING count(*) > 0
+    INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
+    SELECT date_trunc('minute', statement_timestamp()), consumer, type, outcome, count, 0, 0, '{{}}'
+    FROM (
+        SELECT '' AS consumer, type, 'published' AS outcome, count(*) FROM taken WHERE run = 1 GROUP BY type
+        UNION ALL SELECT consumer, '', 'relayed', count(*) FROM made GROUP BY consumer
+    ) AS counts
 )
 SELECT '' AS consumer, count(*) FROM taken, set_config('synchronous_commit', 'off', true) AS losing_a_batch_is_harmless
 UNION ALL SELECT consumer, count(*) FROM made GROUP BY consumer"""
@@ -187,7 +190,7 @@ CLAIM_ALONE = _CLAIM.format(alone="is_alone")
 _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
     m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at,
-    clock_timestamp(), m.expires_at, m.blob, d.position
+    clock_timestamp(), m.expires_at, m.blob, d.position, d.available_at, d.claimed_at
 FROM (SELECT set_config('lock_timeout', '{timeout}', true)) AS patience,
     messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %s {only}
@@ -209,11 +212,11 @@ WITH gone AS (
 ), unsealed AS (
     INSERT INTO messaging_unsealedrecords (kind, ids) VALUES ('attempt', %s)
 ), counted AS (
-    INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
-    SELECT date_trunc('minute', statement_timestamp()), consumer, outcome, count, duration_us, critical_us,
+    INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
+    SELECT date_trunc('minute', statement_timestamp()), consumer, type, outcome, count, duration_us, critical_us,
         buckets::jsonb
-    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
-        AS d (consumer, outcome, count, duration_us, critical_us, buckets)
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
+        AS d (consumer, type, outcome, count, duration_us, critical_us, buckets)
 )
 SELECT count(*) FROM gone"""
 

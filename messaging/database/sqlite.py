@@ -17,7 +17,7 @@ from messaging import clock, failpoints, filters
 from messaging.database import hint
 from messaging.database import sqlite_sql as sql
 from messaging.database.connections import retention, text_time
-from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position
+from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position, waited_us
 from messaging.envelope import Envelope
 from messaging.ids import new_id
 
@@ -91,7 +91,10 @@ class SqliteStore(Store):
             cursor.execute(sql.FAN_OUT, bounds)
             deliveries = _count(cursor.fetchall())
             failpoints.reach("relay.fanned_out")
-            cursor.execute(sql.COUNT_PUBLISHED, [text_time(_minute(clock.now())), first, last])
+            minute = text_time(_minute(clock.now()))
+            cursor.execute(sql.COUNT_PUBLISHED, [minute, first, last])
+            relayed = [(minute, name, "", "relayed", count, 0, 0, "{}") for name, count in deliveries.items()]
+            cursor.executemany(sql.INSERT_DELTA, relayed)
             cursor.execute("DELETE FROM messaging_outboxentry WHERE id BETWEEN %s AND %s", [first, last])
         return Relayed(taken=taken, deliveries=deliveries)
 
@@ -238,7 +241,8 @@ def _note_refused(cursor: Any, refused: Sequence[tuple[str, str]]) -> None:
     )
     cursor.execute(sql.INSERT_UNSEALED, [b"".join(id.bytes for id in ids)])
     counts = Counter(consumer for _, consumer in refused)
-    deltas = [(text_time(_minute(now)), consumer, "filtered", count, 0, 0, "{}") for consumer, count in counts.items()]
+    minute = text_time(_minute(now))
+    deltas = [(minute, consumer, "", "filtered", count, 0, 0, "{}") for consumer, count in counts.items()]
     cursor.executemany(sql.INSERT_DELTA, deltas)
 
 
@@ -276,7 +280,8 @@ def _attempt(row: AttemptRow) -> tuple[Any, ...]:
 
 def _delta(delta: Delta) -> tuple[Any, ...]:
     return (
-        delta.consumer, delta.outcome, delta.count, delta.duration_us, delta.critical_us, json.dumps(delta.buckets),
+        delta.consumer, delta.type, delta.outcome, delta.count, delta.duration_us, delta.critical_us,
+        json.dumps(delta.buckets),
     )  # fmt: skip
 
 
@@ -292,5 +297,5 @@ def _claimed(row: tuple[Any, ...], now: datetime) -> Claimed:
         headers=json.loads(row[9]) if row[9] else {}, key=row[10], correlation_id=row[11] or "", causation_id=row[12],
         traceparent=row[13] or "", source=row[14] or "", tenant=row[15] or "", published_at=_time(row[16], now),
         created_at=_time(row[17], now), locked_at=now, expires_at=row[18].replace(tzinfo=UTC) if row[18] else None,
-        blob=json.loads(row[19]) if row[19] else None, position=row[20],
+        blob=json.loads(row[19]) if row[19] else None, position=row[20], waited_us=waited_us(row[21], row[22]),
     )  # fmt: skip

@@ -56,9 +56,9 @@ JOIN messaging_message m ON m.id = o.message_id
 WHERE o.id BETWEEN %s AND %s AND o.consumer IS NULL"""
 
 COUNT_PUBLISHED = """
-INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
-SELECT %s, '', 'published', count(*), 0, 0, '{}' FROM messaging_outboxentry
-WHERE id BETWEEN %s AND %s AND run = 1 HAVING count(*) > 0"""
+INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
+SELECT %s, '', type, 'published', count(*), 0, 0, '{}' FROM messaging_outboxentry
+WHERE id BETWEEN %s AND %s AND run = 1 GROUP BY type"""
 
 _IS_PAUSED = "c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > %(now)s)"
 
@@ -127,7 +127,7 @@ RETURNING last"""
 _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
     m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at, m.expires_at,
-    m.blob, d.position
+    m.blob, d.position, d.available_at, d.claimed_at
 FROM messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %(token)s AND (%(only)s IS NULL OR d.message_id = %(only)s)"""
 LOCK = f"{_LOCK} ORDER BY d.message_id"
@@ -141,8 +141,8 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 INSERT_UNSEALED = "INSERT INTO messaging_unsealedrecords (kind, ids) VALUES ('attempt', %s)"
 
 INSERT_DELTA = """
-INSERT INTO messaging_rollupdelta (minute, consumer, outcome, count, duration_us, critical_us, buckets)
-VALUES (%s, %s, %s, %s, %s, %s, %s)"""
+INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"""
 
 RELEASE = """
 UPDATE messaging_delivery SET claim_token = NULL, worker = NULL, claimed_at = NULL WHERE claim_token = %s"""

@@ -54,6 +54,8 @@ class Claimed:
     """When it entered the outbox for this run: where its critical time begins."""
     locked_at: datetime
     """The database's clock when the row was locked."""
+    waited_us: int = 0
+    """From due to claimed, on the database's clock, in microseconds."""
     expires_at: datetime | None = None
     blob: dict[str, Any] | None = None
     position: int | None = None
@@ -87,6 +89,7 @@ class Delta:
     """What a chunk adds to its minute for one outcome."""
 
     consumer: str
+    type: str
     outcome: str
     count: int = 0
     duration_us: int = 0
@@ -97,6 +100,11 @@ class Delta:
 def start_position() -> int:
     """Return the position below the first of a new counter: microseconds, so above all that a pruned one gave out."""
     return int(clock.now().timestamp() * 1_000_000)
+
+
+def waited_us(due: datetime, claimed: datetime | None) -> int:
+    """Return the time from due to claimed in microseconds."""
+    return max(0, int((claimed - due).total_seconds() * 1_000_000)) if claimed else 0
 
 
 class Store(ABC):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
-from messaging import failpoints, logs, policy
+from messaging import failpoints, logs, policy, rollups
 from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.statements import AttemptRow, Claimed
@@ -18,6 +18,7 @@ from messaging.failure import Failure, describe
 from messaging.ids import new_id
 from messaging.models import Attempt, ConsumerState, DeadLetter, Delivery, RollupDelta, UnsealedRecords
 from messaging.rollups import BATCHES, deltas_of
+from messaging.rollups import Outcome as Counted
 
 Outcome = Attempt.Outcome
 
@@ -32,7 +33,7 @@ def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = 
     if follow_ups and outcome == Outcome.HANDLED:
         put(follow_ups)
     rows = [_attempt(execution, outcome) for execution in executions]
-    deltas = deltas_of((row.consumer, outcome, row.duration_us, row.critical_us) for row in rows)
+    deltas = deltas_of(_counted(execution, outcome) for execution in executions)
     if store().settle(token=token, rows=rows, deltas=deltas) != len(rows):
         raise StaleClaim
     logs.after_commit(executions, outcome)
@@ -142,15 +143,20 @@ def record(execution: Execution, failure: Failure, outcome: str, *, after: datet
     )  # fmt: skip
     logs.after_commit([execution], outcome)
     UnsealedRecords.objects.create(kind="attempt", ids=base.id.bytes)
-    count(base.consumer, outcome, base.duration_us, base.critical_us)
+    _count(_counted(execution, outcome))
 
 
-def count(consumer: str, outcome: str, duration_us: int, critical_us: int) -> None:
+def _counted(execution: Execution, outcome: str) -> Counted:
+    row = execution.row
+    return Counted(row.consumer, row.type, outcome, execution.duration_us, execution.critical_us, row.waited_us)
+
+
+def _count(counted: Counted) -> None:
     """Add one outcome to its minute. Needs a transaction."""
     minute = store().now().replace(second=0, microsecond=0)
-    for delta in deltas_of([(consumer, outcome, duration_us, critical_us)]):
+    for delta in deltas_of([counted]):
         RollupDelta.objects.create(
-            minute=minute, consumer=delta.consumer, outcome=delta.outcome, count=delta.count,
+            minute=minute, consumer=delta.consumer, type=delta.type, outcome=delta.outcome, count=delta.count,
             duration_us=delta.duration_us, critical_us=delta.critical_us, buckets=delta.buckets,
         )  # fmt: skip
 
@@ -167,7 +173,7 @@ def _attempt(execution: Execution, outcome: str) -> AttemptRow:
 
 def count_batch(consumer: str) -> None:
     """Count one call of a batch handler: handled deliveries over calls is the size in use. Needs a transaction."""
-    count(consumer, BATCHES, 0, 0)
+    rollups.count(consumer, BATCHES, 1)
 
 
 def record_dropped(execution: Execution) -> None:

@@ -14,7 +14,7 @@ from messaging.models.deliveries import Attempt, DeadLetter, Delivery
 from messaging.models.faults import InjectedFault
 from messaging.models.ingress import QuarantinedMessage, ReceivedMessage, RequestRecord
 from messaging.models.messages import KeyCounter, Message, OutboxEntry
-from messaging.models.records import AuditRecord, Rollup, RollupDelta, Total
+from messaging.models.records import AuditRecord, Rollup, RollupDelta, Total, TypeTotal
 from messaging.models.scheduling import CancelledMessage, Housekeeping, Schedule, ScheduledMessage, ScheduleFiring
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Seal",
     "Subscription",
     "Total",
+    "TypeTotal",
     "UnsealedRecords",
     "Worker",
 ]

@@ -34,13 +34,15 @@ class RollupDelta(models.Model):
     id = models.BigAutoField(primary_key=True)
     minute = models.DateTimeField()
     consumer = models.CharField(max_length=200)
+    type = models.CharField(max_length=200, default="", db_default="")
     outcome = models.CharField(max_length=16)
     count = models.BigIntegerField()
     duration_us = models.BigIntegerField()
     critical_us = models.BigIntegerField()
     """Sum over the chunk of commit-to-settled times."""
     buckets = models.JSONField(default=dict)
-    """Histogram of critical times: upper bound in milliseconds (as text) to count."""
+    """Histograms, upper bound in milliseconds (as text) to count: of critical times plain ("50"), of processing times
+    after a p ("p50"), of the time from due to claimed after a w ("w50"); see ``rollups.histogram``."""
 
 
 class Rollup(models.Model):
@@ -66,3 +68,13 @@ class Total(models.Model):
     duration_us = models.BigIntegerField()
     critical_us = models.BigIntegerField()
     buckets = models.JSONField(default=dict)
+
+
+class TypeTotal(models.Model):
+    """Outcomes per consumer and type since the beginning; "published" has no consumer."""
+
+    pk = models.CompositePrimaryKey("consumer", "type", "outcome")
+    consumer = models.CharField(max_length=200)
+    type = models.CharField(max_length=200)
+    outcome = models.CharField(max_length=16)
+    count = models.BigIntegerField()

@@ -45,11 +45,16 @@ def chain_status() -> ChainStatus:
         number=head.number if head else 0,
         hash=head.hash if head else "",
         sealed_at=sealed_at,
-        waiting=UnsealedRecords.objects.count(),
+        waiting=waiting(),
         check=last_check(),
         anchor_number=anchor.number if anchor else None,
         anchor_at=anchor.at if anchor else None,
     )
+
+
+def waiting() -> int:
+    """Return how many transactions' records no seal covers yet."""
+    return UnsealedRecords.objects.count()
 
 
 def last_check() -> Check | None:

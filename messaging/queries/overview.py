@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from messaging.models import (
     QuarantinedMessage,
     RollupDelta,
     Total,
+    TypeTotal,
     Worker,
 )
 from messaging.queries import rates
@@ -87,6 +89,15 @@ class TotalRow:
     duration_us: int
     critical_us: int
     buckets: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeRow:
+    consumer: str
+    """Empty for what was published."""
+    type: str
+    outcome: str
+    count: int
 
 
 def vitals() -> Vitals:
@@ -181,6 +192,23 @@ def published_per_minute(*, minutes: int = 60) -> tuple[int, ...]:
     starts = rates.minutes_until(clock.now(), count=minutes)
     counts = rates.published(since=starts[0])
     return tuple(counts.get(start, 0) for start in starts)
+
+
+def type_totals(everything: Sequence[TotalRow]) -> list[TypeRow]:
+    """Outcomes per consumer and type since the beginning, deltas that are not folded yet included.
+
+    ``everything`` is ``totals()``: what it counted before types were known is under the type "".
+    """
+    counts = Counter[tuple[str, str, str]]()
+    columns = ("consumer", "type", "outcome", "count")
+    deltas = RollupDelta.objects.exclude(type="").values_list(*columns)
+    for consumer, type_, outcome, count in TypeTotal.objects.order_by().values_list(*columns).union(deltas, all=True):
+        counts[consumer, type_, outcome] += count
+    untyped = Counter({(row.consumer, row.outcome): row.count for row in everything})
+    for (consumer, _, outcome), count in counts.items():
+        untyped[consumer, outcome] -= count
+    rows = [*counts.items(), *(((consumer, "", outcome), n) for (consumer, outcome), n in untyped.items() if n > 0)]
+    return [TypeRow(consumer=c, type=t, outcome=o, count=count) for (c, t, o), count in sorted(rows)]
 
 
 def totals() -> list[TotalRow]:

@@ -12,9 +12,7 @@ from django.db import connection
 from django.utils.dateparse import parse_datetime
 
 from messaging.models import Attempt, Rollup, RollupDelta
-
-BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000, 300000)
-"""Upper bounds of the histogram of critical times; what is slower counts under "inf"."""
+from messaging.rollups import BOUNDS_MS, histogram
 
 _LOWER: dict[str, int] = {"1": 0, **{str(high): low for low, high in pairwise(BOUNDS_MS)}, "inf": BOUNDS_MS[-1]}
 
@@ -94,7 +92,7 @@ def histograms(*, since: datetime, by: str, consumer: str = "") -> dict[Any, dic
     sums: dict[Any, dict[str, int]] = {}
     for group, bucket, count in _fetch(sql, [*values, *values]):
         sums.setdefault(_moment(group) if by == "minute" else group, {})[bucket] = int(count)
-    return sums
+    return {group: histogram(buckets, "critical") for group, buckets in sums.items()}
 
 
 def _match(consumer: str) -> str:

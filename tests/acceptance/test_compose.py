@@ -38,7 +38,13 @@ class TestComposeFile:
         assert result.returncode == 0, result.stdout + result.stderr
 
     def test_has_each_role_and_its_servers(self) -> None:
-        assert set(compose()["services"]) == {*OURS, "postgres", "redis"}
+        always = {name for name, settings in compose()["services"].items() if not settings.get("profiles")}
+        assert always == {*OURS, "postgres", "redis"}
+
+    def test_keeps_what_only_watches_in_a_profile_that_nothing_waits_for(self) -> None:
+        watching = {name for name, settings in compose()["services"].items() if settings.get("profiles")}
+        assert watching == {"prometheus", "grafana", "collector"}
+        assert not any(watching & set(service(name)["depends_on"]) for name in OURS)
 
     @pytest.mark.parametrize("name", OURS)
     def test_depends_on_services_that_exist_in_states_they_reach(self, name: str) -> None:
@@ -58,7 +64,9 @@ class TestComposeFile:
 
     def test_mounts_volumes_that_are_declared(self) -> None:
         mounted = {mount.split(":")[0] for each in compose()["services"].values() for mount in each.get("volumes", [])}
-        assert mounted == set(compose()["volumes"])
+        named = {mount for mount in mounted if not mount.startswith("./")}
+        assert named == set(compose()["volumes"])
+        assert all((ROOT / mount).is_dir() for mount in mounted - named)
 
     @pytest.mark.parametrize("name", OURS)
     def test_reaches_its_servers_by_their_service_names(self, name: str) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from django.db.models import Sum
 
 from messaging import Context, PermanentError, Retry, RetryLater
 from messaging.database import store
-from messaging.models import Attempt, Rollup, RollupDelta, Total
-from messaging.rollups import BOUNDS_MS, bucket_of, fold
+from messaging.models import Attempt, Rollup, RollupDelta, Total, TypeTotal
+from messaging.rollups import Kind, bucket_of, fold, histogram
 from messaging.testing import run_until_idle
 from tests.factories import ANNOUNCE, TrainArrived, arrive, elsewhere
 
@@ -44,7 +44,12 @@ def recount() -> Counter[str]:
 
 
 def sums(model: Any) -> dict[str, int]:
-    rows = model.objects.filter(consumer=ANNOUNCE).values_list("outcome").annotate(n=Sum("count"))
+    rows = (
+        model.objects.filter(consumer=ANNOUNCE)
+        .exclude(outcome="relayed")
+        .values_list("outcome")
+        .annotate(n=Sum("count"))
+    )
     return dict(rows.order_by())
 
 
@@ -63,9 +68,22 @@ class TestFold:
         fold()
         assert sum(Total.objects.values_list("duration_us", flat=True)) == duration
         for model in (Rollup, Total):
-            for count, buckets in model.objects.exclude(consumer="").values_list("count", "buckets"):
-                assert sum(buckets.values()) == count
-                assert set(buckets) <= {*map(str, BOUNDS_MS), "inf"}
+            executed = model.objects.exclude(consumer="").exclude(outcome="relayed")
+            for count, buckets in executed.values_list("count", "buckets"):
+                for kind in get_args(Kind):
+                    assert sum(histogram(buckets, kind).values()) == count
+                assert sum(buckets.values()) == 3 * count
+
+    def test_counts_by_type_what_it_counts(self, traffic: None) -> None:
+        while fold(limit=3):
+            pass
+        of_type = TypeTotal.objects.filter(type=TrainArrived.contract_name)
+        assert dict(of_type.filter(consumer=ANNOUNCE).values_list("outcome", "count")) == recount()
+        assert of_type.get(consumer="").count == 54
+
+    def test_counts_what_the_relay_made(self, traffic: None) -> None:
+        fold()
+        assert Total.objects.get(consumer=ANNOUNCE, outcome="relayed").count == 54
 
     def test_counts_each_delta_once_when_four_fold_at_once(self, traffic: None) -> None:
         expected = recount()
