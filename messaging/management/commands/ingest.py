@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, transaction
 from tqdm import tqdm
 
-from messaging.errors import Backlogged
+from messaging.errors import Backlogged, StorageUnavailable
 from messaging.ingest import Received, ingest
 from messaging.settings import options as bus_options
 
@@ -88,7 +88,7 @@ class Command(BaseCommand):
                 f"Stopped after line {tally.last_line}: {refused} Go on with --from-line {tally.last_line + 1}.",
                 returncode=BACKLOGGED,
             ) from refused
-        except DatabaseError as error:
+        except (DatabaseError, StorageUnavailable) as error:
             self._report(tally, as_json=options["json"])
             raise CommandError(f"The database failed after line {tally.last_line}: {error}; run it again.") from error
         self._report(tally, as_json=options["json"])
