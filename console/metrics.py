@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from messaging.queries import chain, consumers, overview
+from messaging.queries.limits import GateRow, gates
 from messaging.rollups import BATCHES, BOUNDS_MS, Kind, histogram
 
 MOST_CONSUMERS = 500
@@ -20,12 +21,14 @@ MOST_CONSUMERS = 500
 MOST_TYPES = 200
 OTHER = "other"
 _HANDLED = "handled"
+_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
 _PAUSED = {"paused", "draining"}
 
 _CONSUMER_GAUGES = {
     "signalbox_consumer_backlog": ("Deliveries waiting or running.", "backlog"),
     "signalbox_consumer_waiting": ("Deliveries that failed before and are due later.", "waiting"),
     "signalbox_consumer_running": ("Deliveries claimed by a worker.", "running"),
+    "signalbox_consumer_claims": ("Live claims: workers that run it now.", "claims"),
     "signalbox_consumer_dead_letters": ("Unresolved dead letters.", "dead_letters"),
 }
 _HISTOGRAMS: tuple[tuple[str, str, Kind], ...] = (
@@ -73,6 +76,7 @@ class _Bus(Collector):
         for name, text, kind in _HISTOGRAMS:
             yield _histogram(name, text, kind, totals, kept)
         yield from _consumers([row for row in rows if row.name in kept], vitals.as_of)
+        yield from _gates(gates())
         yield from _bus(vitals)
         yield from _chain()
 
@@ -141,11 +145,16 @@ def _consumers(rows: list[consumers.ConsumerRow], now: datetime) -> Iterator[Met
     oldest = GaugeMetricFamily(
         "signalbox_consumer_oldest_age_seconds", "Age of the oldest unhandled delivery.", labels=["consumer"]
     )
+    behind = GaugeMetricFamily(
+        "signalbox_consumer_behind", "1 while its backlog is over its limit.", labels=["consumer"]
+    )  # fmt: skip
     for row in rows:
+        behind.add_metric([row.name], float(row.behind_since is not None))
         paused.add_metric([row.name], float(row.status in _PAUSED))
         age = (now - row.oldest_at).total_seconds() if row.oldest_at else 0.0
         oldest.add_metric([row.name], max(0.0, age))
     yield paused
+    yield behind
     yield oldest
 
 
@@ -156,6 +165,29 @@ def _chain() -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "signalbox_audit_chain_problems", "Problems the last verification of the audit chain found.", value=problems
     )
+
+
+def _gates(rows: list[GateRow]) -> Iterator[Metric]:
+    """Breakers and limits: 500 at most, as the consumers."""
+    labels = ["kind", "name"]
+    state = GaugeMetricFamily("signalbox_breaker_state", "0 closed, 1 half open, 2 open.", labels=labels)
+    opened = CounterMetricFamily("signalbox_breaker_opened", "How often a breaker opened.", labels=labels)
+    held = CounterMetricFamily(
+        "signalbox_claims_held", "Claims that a limit sent away: breaker, rate or concurrency.",
+        labels=["consumer", "limit"],
+    )  # fmt: skip
+    overridden = GaugeMetricFamily(
+        "signalbox_consumer_overridden", "1 while an operator's limits hold.", labels=["consumer"]
+    )  # fmt: skip
+    for row in rows[:MOST_CONSUMERS]:
+        if row.has_breaker:
+            state.add_metric([row.kind, row.name], _BREAKER[row.breaker])
+            opened.add_metric([row.kind, row.name], row.times_opened)
+        if row.kind == "consumer":
+            overridden.add_metric([row.name], float(row.overridden_at is not None))
+            for limit in ("breaker", "rate", "concurrency"):
+                held.add_metric([row.name, limit], getattr(row, f"held_by_{limit}"))
+    yield from (state, opened, held, overridden)
 
 
 def _bus(vitals: overview.Vitals) -> Iterator[Metric]:

@@ -5,11 +5,20 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Router
 
-from console.api import idempotency
+from console.api import breakers, idempotency
 from console.api.authentication import Bearer, actor_of
 from console.api.problems import not_found
 from console.api.responses import answers
-from console.api.schemas import ConsumerChanged, Items, OptionalWhy, PauseRequest
+from console.api.schemas import (
+    Changed,
+    ConsumerChanged,
+    Items,
+    LimitsRequest,
+    OptionalWhy,
+    PauseRequest,
+    TripRequest,
+    Why,
+)
 from messaging import operations
 from messaging.queries import consumers as queries
 
@@ -68,3 +77,81 @@ def resume(request: HttpRequest, name: str, payload: OptionalWhy | None = None) 
         request_id=idempotency.request_id(request),
     )
     return {"name": name, "is_paused": False}
+
+
+@router.post(
+    "/{name}/drain",
+    auth=Bearer("operate"),
+    response=answers({200: Changed}, changes=True),
+    openapi_extra=_CHANGE,
+    operation_id="drain_consumer",
+)
+def drain(request: HttpRequest, name: str, payload: Why) -> Any:
+    """Finish what was relayed by now, then pause by itself."""
+    operations.drain_consumer(
+        name=name, actor=actor_of(request), reason=payload.reason, request_id=idempotency.request_id(request)
+    )
+    return {"name": name, "status": "draining"}
+
+
+@router.post(
+    "/{name}/trip",
+    auth=Bearer("operate"),
+    response=answers({200: Changed}, changes=True),
+    openapi_extra=_CHANGE,
+    operation_id="trip_consumer",
+)
+def trip(request: HttpRequest, name: str, payload: TripRequest) -> Any:
+    """Open the consumer's breaker by hand."""
+    return breakers.trip(request, "consumer", name, payload)
+
+
+@router.post(
+    "/{name}/reset",
+    auth=Bearer("operate"),
+    response=answers({200: Changed}, changes=True),
+    openapi_extra=_CHANGE,
+    operation_id="reset_consumer",
+)
+def reset(request: HttpRequest, name: str, payload: OptionalWhy | None = None) -> Any:
+    """Close the consumer's breaker by hand."""
+    return breakers.reset(request, "consumer", name, payload)
+
+
+@router.post(
+    "/{name}/limits",
+    auth=Bearer("operate"),
+    response=answers({200: Changed}, changes=True),
+    openapi_extra=_CHANGE,
+    operation_id="override_limits",
+)
+def override(request: HttpRequest, name: str, payload: LimitsRequest) -> Any:
+    """Put a rate, a concurrency or both in place of the code's, until they are cleared."""
+    rate = payload.rate
+    operations.override_limits(
+        name=name,
+        actor=actor_of(request),
+        reason=payload.reason,
+        rate=(rate.count, rate.per, rate.burst) if rate else None,
+        concurrency=payload.concurrency,
+        request_id=idempotency.request_id(request),
+    )
+    return {"name": name, "status": "overridden"}
+
+
+@router.post(
+    "/{name}/limits/clear",
+    auth=Bearer("operate"),
+    response=answers({200: Changed}, changes=True),
+    openapi_extra=_CHANGE,
+    operation_id="clear_limits",
+)
+def clear(request: HttpRequest, name: str, payload: OptionalWhy | None = None) -> Any:
+    """Let the limits of the code hold again."""
+    operations.clear_override(
+        name=name,
+        actor=actor_of(request),
+        reason=payload.reason if payload else "",
+        request_id=idempotency.request_id(request),
+    )
+    return {"name": name, "status": "as declared"}

@@ -129,6 +129,23 @@ class PauseRequest(Why):
     until: Moment | None = Field(None, description="Resumes by itself then.")
 
 
+class TripRequest(Why):
+    until: Moment | None = Field(None, description="A probe may pass from then on; else it stays open until reset.")
+
+
+class RateSpec(Body):
+    count: float = Field(gt=0, le=1_000_000)
+    per: Annotated[str, StringConstraints(max_length=20), AfterValidator(_storable)] = Field("1s", examples=["1m"])
+    burst: int | None = Field(None, ge=1, le=1_000_000)
+
+
+class LimitsRequest(Why):
+    """A rate, a concurrency or both, in place of the code's."""
+
+    rate: RateSpec | None = None
+    concurrency: int | None = Field(None, ge=1, le=10_000)
+
+
 class ResubmitRequest(Why):
     data: dict[str, Any] = Field(description="The corrected body; masked values that are left as they are stay.")
     audience: Literal["failed", "all"] = Field("failed", description="The consumer that failed, or every subscriber.")
@@ -187,3 +204,8 @@ class EndFaults(Body):
 
 class FaultsEnded(Schema):
     ended: int
+
+
+class Changed(Schema):
+    name: str
+    status: str

@@ -16,13 +16,16 @@ from django.views.decorators.http import require_GET, require_POST
 
 from console.actors import actor_of
 from console.ui import context as page_context
+from console.ui import limits
 from console.ui.access import viewer
+from console.ui.limits import limit_facts
 from console.ui.markup.numbers import number, span
 from console.ui.traffic_charts import WINDOWS, traffic_charts, window_named
 from messaging import clock, operations
 from messaging.errors import OperationRefused
 from messaging.queries import consumers as reads
 from messaging.queries.dead_letters import failure_groups
+from messaging.queries.limits import open_breakers
 
 FAILING_SHARE = 0.05
 """From here on a consumer is marked as failing."""
@@ -39,6 +42,8 @@ class Line:
     row: reads.ConsumerRow
     is_failing: bool
     is_late: bool
+    held_by: tuple[str, ...] = ()
+    """What holds it beside an operator: breaker_open, half_open, behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +58,27 @@ class Forecast:
 
 def marked(rows: Sequence[reads.ConsumerRow]) -> list[Line]:
     now = clock.now()
+    shut = {(gate.kind, gate.name): gate.breaker for gate in open_breakers()}
     return [
         Line(
             row=row,
+            held_by=_held_by(row, shut),
             is_failing=(row.failing_share or 0) >= FAILING_SHARE,
             is_late=row.oldest_at is not None and now - row.oldest_at > LATE,
         )
         for row in rows
     ]
+
+
+def _held_by(row: reads.ConsumerRow, shut: dict[tuple[str, str], str]) -> tuple[str, ...]:
+    needed = row.limits.get("depends_on")
+    subjects = [
+        ("consumer", row.name),
+        *(("dependency", name) for name in (needed if isinstance(needed, list) else ())),
+    ]
+    standings = {shut[subject] for subject in subjects if subject in shut}
+    breaker = ("breaker_open",) if "open" in standings else ("half_open",) if standings else ()
+    return (*breaker, *(("behind",) if row.behind_since else ()))
 
 
 def forecast(row: reads.ConsumerRow) -> Forecast:
@@ -173,6 +191,7 @@ def _detail(
         "row": row,
         "line": marked([row])[0],
         "is_held": is_held,
+        "limits": limit_facts(row),
         "overtaken": asked == ("pause" if is_held else "resume"),
         "forecast": forecast(row),
         "traffic": traffic_charts(window, consumer=name),
@@ -206,5 +225,13 @@ urlpatterns = [
     path("consumers", list_page, name="consumers"),
     path("consumers/<path:name>/pause", pause, name="consumer-pause"),
     path("consumers/<path:name>/resume", resume, name="consumer-resume"),
+    path("consumers/<path:name>/drain", limits.drain, name="consumer-drain"),
+    path("consumers/<path:name>/limits", limits.override, name="consumer-limits"),
+    path("consumers/<path:name>/limits/clear", limits.clear, name="consumer-limits-clear"),
+    path("consumers/<path:name>/trip", limits.trip, {"kind": "consumer"}, name="consumer-trip"),
+    path("consumers/<path:name>/reset", limits.reset, {"kind": "consumer"}, name="consumer-reset"),
+    path("dependencies", limits.dependencies, name="dependencies"),
+    path("dependencies/<path:name>/trip", limits.trip, {"kind": "dependency"}, name="dependency-trip"),
+    path("dependencies/<path:name>/reset", limits.reset, {"kind": "dependency"}, name="dependency-reset"),
     path("consumers/<path:name>", detail_page, name="consumer"),
 ]

@@ -21,6 +21,7 @@ from messaging import clock
 from messaging.queries import overview as reads
 from messaging.queries.consumers import ConsumerRow, list_consumers
 from messaging.queries.dead_letters import failure_groups
+from messaging.queries.limits import open_breakers
 
 GROUPS_SHOWN = 6
 CONSUMERS_SHOWN = 10
@@ -28,6 +29,7 @@ PROCESSES_SHOWN = 6
 LAG_SECONDS = 10
 """From here on the relay is marked as behind."""
 MOST_NAMED = 2
+BREAKERS_SHOWN = 5
 OLD = timedelta(minutes=5)
 """From here on work that no pause holds is called stuck."""
 
@@ -107,7 +109,13 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 
 def _notices(request: HttpRequest) -> dict[str, Any]:
-    return {"quarantined": reads.vitals().quarantined, "sample": sample_traffic()}
+    vitals = reads.vitals()
+    return {
+        "quarantined": vitals.quarantined,
+        "sample": sample_traffic(),
+        "breakers": open_breakers()[:BREAKERS_SHOWN] if vitals.open_breakers else [],
+        "behind": vitals.behind,
+    }
 
 
 def _listed(request: HttpRequest) -> list[ConsumerRow]:

@@ -25,6 +25,7 @@ from messaging.operations.deliveries import (
     hasten_deliveries,
 )
 from messaging.operations.faults import Faults, end_faults, inject_faults
+from messaging.operations.limits import clear_override, override_limits, reset_breaker, trip_breaker
 from messaging.operations.quarantine import discard_quarantined, retry_quarantined
 from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
 
@@ -44,6 +45,7 @@ __all__ = [
     "ResubmitResult",
     "cancel_deliveries",
     "check_resubmission",
+    "clear_override",
     "command_line",
     "discard_dead_letters",
     "discard_quarantined",
@@ -51,11 +53,14 @@ __all__ = [
     "end_faults",
     "hasten_deliveries",
     "inject_faults",
+    "override_limits",
     "pause_consumer",
     "replay_dead_letters",
     "request_chain_check",
+    "reset_breaker",
     "resubmit_dead_letter",
     "resume_consumer",
     "retry_quarantined",
     "task",
-]
+    "trip_breaker",
+]  # fmt: skip

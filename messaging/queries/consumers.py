@@ -13,6 +13,7 @@ from django.db.models import Count, Min, Q
 from messaging import clock
 from messaging.models import ConsumerState, DeadLetter, Delivery, Subscription
 from messaging.queries import rates
+from messaging.queries.limits import GateRow, gates_of, in_force
 from messaging.queries.pages import is_storable
 from messaging.rollups import BATCHES
 
@@ -60,6 +61,17 @@ class ConsumerRow:
     """Handled deliveries for each call of its handler, over the last 15 minutes; None without calls."""
     drain_at: datetime | None
     """What was relayed later waits; it pauses by itself when the rest is done."""
+    claims: int
+    """Live claims: how many workers run it now."""
+    backlog_limit: int | None
+    behind_since: datetime | None
+    """Since then ingresses refuse what would add to its backlog."""
+    limits: dict[str, object]
+    """As the code declares them."""
+    limits_in_force: dict[str, object]
+    """Rate and concurrency that hold now."""
+    gate: GateRow | None
+    """Breaker and override, where it has either."""
 
 
 def list_consumers() -> list[ConsumerRow]:
@@ -80,9 +92,9 @@ def _badness(row: ConsumerRow) -> tuple[object, ...]:
 
 
 def _read(name: str = "") -> list[ConsumerRow]:
-    """Read every consumer, or one, in six statements."""
+    """Read every consumer, or one, in seven statements."""
     now = clock.now()
-    states = ConsumerState.objects.filter(**({"name": name} if name else {}))
+    states = list(ConsumerState.objects.filter(**({"name": name} if name else {})))
     narrow = {"consumer": name} if name else {}
     subscriptions: dict[str, list[str]] = defaultdict(list)
     for consumer, contract in Subscription.objects.filter(**narrow).order_by("type").values_list("consumer", "type"):
@@ -95,6 +107,7 @@ def _read(name: str = "") -> list[ConsumerRow]:
     tallies: dict[str, list[rates.Tally]] = defaultdict(list)
     for tally in rates.tallies(since=minutes[0], consumer=name):
         tallies[tally.consumer].append(tally)
+    gates = gates_of([state.name for state in states])
     histograms = rates.histograms(since=now - FAILING_WINDOW, by="consumer", consumer=name)
     return [
         _row(
@@ -104,6 +117,7 @@ def _read(name: str = "") -> list[ConsumerRow]:
             dead.get(state.name, 0),
             _rates(tallies[state.name], now, minutes),
             histograms.get(state.name, {}),
+            gates.get(state.name),
             now,
         )
         for state in states
@@ -118,6 +132,7 @@ def _work(now: datetime, narrow: Mapping[str, Any]) -> dict[str, dict[str, Any]]
             backlog=Count("message_id"),
             waiting=Count("message_id", filter=Q(failures__gt=0, claim_token=None, available_at__gt=now)),
             running=Count("claim_token"),
+            claims=Count("claim_token", distinct=True),
             oldest_at=Min("created_at"),
         )
         .order_by()
@@ -153,6 +168,7 @@ def _row(
     dead_letters: int,
     measured: Mapping[str, Any],
     buckets: Mapping[str, int],
+    gate: GateRow | None,
     now: datetime,
 ) -> ConsumerRow:
     running = work.get("running", 0)
@@ -177,6 +193,12 @@ def _row(
         pause_reason=state.pause_reason,
         paused_until=state.paused_until,
         drain_at=state.drain_at,
+        claims=work.get("claims", 0),
+        backlog_limit=state.backlog_limit,
+        behind_since=state.behind_since,
+        limits=state.limits,
+        limits_in_force=in_force(state.limits, gate),
+        gate=gate,
         batch_size=state.batch_size,
         batch_seconds=state.batch_seconds,
         **measured,

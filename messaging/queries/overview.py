@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Min, QuerySet, Value
+from django.db.models import Count, Min, Q, QuerySet, Value
 
 from messaging import clock
 from messaging.models import (
     ConsumerState,
     DeadLetter,
     Delivery,
+    Gate,
     OutboxEntry,
     QuarantinedMessage,
     RollupDelta,
@@ -63,6 +64,10 @@ class Vitals:
     backlog: int
     oldest_at: datetime | None
     paused: tuple[str, ...]
+    open_breakers: tuple[str, ...]
+    """Consumers and dependencies whose breaker is open or half open."""
+    behind: tuple[str, ...]
+    """Consumers whose backlog passed its limit."""
     quarantined: int
     """Open in quarantine or parked."""
 
@@ -101,9 +106,9 @@ class TypeRow:
 
 
 def vitals() -> Vitals:
-    """Read the state of the bus in three statements."""
+    """Read the state of the bus in four statements."""
     now = clock.now()
-    counts = _counts()
+    counts, held = _counts(), _held(now)
     outbox_rows, outbox_oldest = counts["outbox"]
     backlog, oldest_at = counts["delivery"]
     processes = [(row.role, row.is_alive) for row in workers(now=now)]
@@ -117,14 +122,23 @@ def vitals() -> Vitals:
         dead_letters=counts["dead_letter"][0],
         backlog=backlog,
         oldest_at=oldest_at,
-        paused=tuple(
-            ConsumerState.objects.filter(paused_at__isnull=False, retired_at=None)
-            .exclude(paused_until__lte=now)
-            .order_by("name")
-            .values_list("name", flat=True)
+        paused=tuple(name for name, is_paused, _ in held if is_paused),
+        open_breakers=tuple(
+            Gate.objects.filter(opened_at__isnull=False).order_by("opened_at").values_list("name", flat=True)
         ),
+        behind=tuple(name for name, _, is_behind in held if is_behind),
         quarantined=counts["quarantine"][0],
     )
+
+
+def _held(now: datetime) -> list[tuple[str, bool, bool]]:
+    """Return the consumers that are paused, behind, or both."""
+    rows = ConsumerState.objects.filter(Q(paused_at__isnull=False) | Q(behind_since__isnull=False), retired_at=None)
+    return [
+        (row.name, row.paused_at is not None and (row.paused_until is None or row.paused_until > now),
+         row.behind_since is not None)
+        for row in rows.order_by("name")
+    ]  # fmt: skip
 
 
 def _counts() -> dict[str, tuple[int, datetime | None]]:

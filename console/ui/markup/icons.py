@@ -42,6 +42,10 @@ ALIASES = {
     "parked": ("scheduled", "Parked"),
     "quarantined": ("dead", "Quarantined"),
     "open": ("dead", "Open"),
+    "breaker_open": ("retrying", "Breaker open"),
+    "half_open": ("running", "Half open"),
+    "closed": ("handled", "Closed"),
+    "behind": ("retrying", "Behind"),
     "replayed": ("running", "Replayed"),
     "resubmitted": ("running", "Resubmitted"),
 }

@@ -8,27 +8,35 @@ from django.utils import timezone
 from examples.ecommerce.billing import card_provider
 from examples.ecommerce.billing.models import Charge
 from examples.ecommerce.events import PaymentDeclined, PaymentProcessed, StockReserved
-from messaging import Context, Retry, consumer, publish
+from messaging import Breaker, Context, Dependency, Retry, consumer, dependency, publish
+
+Dependency(
+    "card-provider",
+    # A slow gateway now and then is everyday; half of all calls in a minute is an outage.
+    breaker=Breaker(failures=None, rate=0.5, minimum=50, open_for="15s", counts=(card_provider.GatewayTimeout,)),
+)
 
 
 @consumer(
     StockReserved,
     name="billing.charge_card",
     guarantee="at_least_once",  # it calls out, and a call cannot be rolled back
+    depends_on=("card-provider",),
     retry=Retry(immediate=2, delays=("5s", "30s", "2m"), permanent=(card_provider.UnknownCurrency,)),
 )
 def charge_card(event: StockReserved, context: Context) -> None:
     """Charge the customer's card, and tell what the bank said."""
     if Charge.objects.filter(order_id=event.order_id).exists():
         return  # the process died after the commit below and before the bus noted it
-    answer = card_provider.charge(
-        token=event.card_token,
-        amount=event.total,
-        currency=event.currency,
-        # Of the order, not of the run: a replay a month later must not charge again either.
-        idempotency_key=f"order-{event.order_id}",
-        attempt=context.attempt,
-    )
+    with dependency("card-provider"):
+        answer = card_provider.charge(
+            token=event.card_token,
+            amount=event.total,
+            currency=event.currency,
+            # Of the order, not of the run: a replay a month later must not charge again either.
+            idempotency_key=f"order-{event.order_id}",
+            attempt=context.attempt,
+        )
     with transaction.atomic():
         _record(event, answer)
         publish(_outcome(event, answer), key=str(event.order_id))
