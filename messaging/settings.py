@@ -42,7 +42,11 @@ class Options(BaseModel):
     dedup_days: int = Field(14, ge=1)
     """How long an id received from outside is remembered."""
     retention_days: int = Field(30, ge=1)
-    """How long history (messages, attempts, audit) is kept."""
+    """How long messages and their attempts are kept; unfinished work keeps them longer."""
+    audit_days: int = Field(365, ge=1)
+    """How long operators' actions are kept."""
+    rollup_days: int = Field(90, ge=1)
+    """How long per-minute counts are kept."""
     anchor_file: str = ""
     """Anchors of the audit chain are appended to this file; put it where who writes to the database cannot."""
     retry_immediate: int = Field(3, ge=0)

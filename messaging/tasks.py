@@ -8,7 +8,7 @@ from celery import shared_task
 from celery.signals import task_prerun, worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
 from django.db import close_old_connections
 
-from messaging import chain, maintenance, rescue, rollups, signals
+from messaging import chain, maintenance, pruning, rescue, rollups, signals
 from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
 from messaging.delivery.presence import name_session, presence, sign_off
@@ -71,7 +71,7 @@ def seal_history() -> int:
 
 @shared_task(name="messaging.export_anchor", ignore_result=True)
 def export_anchor() -> None:
-    chain.export_anchor()
+    chain.export_anchors()
 
 
 @shared_task(name="messaging.check_chain", ignore_result=True)
@@ -90,7 +90,7 @@ def create_partitions() -> int:
 
 @shared_task(name="messaging.prune", ignore_result=True)
 def prune() -> dict[str, int]:
-    return maintenance.prune()
+    return pruning.prune()
 
 
 @task_prerun.connect(weak=False)

@@ -7,11 +7,22 @@ late is sealed late, not never. What it proves: no sealed record was changed, re
 off after an exported anchor. It cannot tell what somebody with write access did before the next seal, seconds later.
 """
 
-from messaging.chain.anchors import Anchor, export_anchor, forget_pruned, newest_anchor, read_anchors
+from messaging.chain.anchors import Anchor, export_anchors, forget_pruned, newest_anchors, read_anchors
+from messaging.chain.digests import KINDS, table_of
 from messaging.chain.sealing import seal, seal_everything
 from messaging.chain.verifying import ChainReport, check_chain, verify_chain
 
 __all__ = [
-    "Anchor", "ChainReport", "check_chain", "export_anchor", "forget_pruned", "newest_anchor", "read_anchors", "seal",
-    "seal_everything", "verify_chain",
-]  # fmt: skip
+    "KINDS",
+    "Anchor",
+    "ChainReport",
+    "check_chain",
+    "export_anchors",
+    "forget_pruned",
+    "newest_anchors",
+    "read_anchors",
+    "seal",
+    "seal_everything",
+    "table_of",
+    "verify_chain",
+]

@@ -7,7 +7,7 @@ from datetime import date
 from uuid import UUID
 
 from messaging import failpoints
-from messaging.chain.digests import GENESIS, content_hash, day_of, digests, pack_entries, seal_hash, unpack
+from messaging.chain.digests import GENESIS, KINDS, content_hash, day_of, digests, pack_entries, seal_hash, unpack
 from messaging.database import store
 from messaging.models import ChainHead, Seal, UnsealedRecords
 
@@ -19,16 +19,18 @@ def seal() -> int:
     """Seal a batch of what waits, in one transaction; return how many records that were (0: nothing waits)."""
     if not UnsealedRecords.objects.exists():
         return 0
-    ChainHead.objects.get_or_create(id=1, defaults={"hash": GENESIS})
+    for kind in KINDS:
+        ChainHead.objects.get_or_create(kind=kind, defaults={"hash": GENESIS})
     with failpoints.atomic("seal"):
-        # Two sealers would fork the chain: the second waits here and then finds the first one's notes gone.
-        head = ChainHead.objects.select_for_update().get(id=1)
+        # Two sealers would fork a chain: the second waits here and then finds the first one's notes gone.
+        heads = {head.kind: head for head in ChainHead.objects.select_for_update().order_by("kind")}
         notes, batches = _taken()
         for (kind, day), ids in sorted(batches.items()):
-            _append(head, kind, day, sorted(ids))
+            _append(heads[kind], day, sorted(ids))
         failpoints.reach("seal.appended")
         UnsealedRecords.objects.filter(id__in=notes).delete()
-        head.save()
+        for head in heads.values():
+            head.save()
     return sum(len(ids) for ids in batches.values())
 
 
@@ -55,7 +57,8 @@ def _taken() -> tuple[list[int], dict[tuple[str, date], list[UUID]]]:
     return notes, batches
 
 
-def _append(head: ChainHead, kind: str, day: date, ids: list[UUID]) -> None:
+def _append(head: ChainHead, day: date, ids: list[UUID]) -> None:
+    kind = head.kind
     found = digests(kind, ids)
     entries, content = pack_entries(found, ids), content_hash(found, ids)
     head.number += 1

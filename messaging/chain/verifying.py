@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from uuid import UUID
 
 from messaging import clock
@@ -50,12 +51,16 @@ class ChainReport:
 def verify_chain(*, anchors: Sequence[Anchor] = ()) -> ChainReport:
     """Read every seal and every record it covers in one snapshot; ``anchors`` were exported earlier."""
     with snapshot():
-        reading = _Reading(anchors)
-        problems = tuple(islice(reading.problems(), SHOWN))
+        readings = [_Reading(kind, anchors) for kind in KINDS]
+        found = chain.from_iterable(reading.problems() for reading in readings)
+        problems = tuple(islice(found, SHOWN))
         return ChainReport(
-            as_of=clock.now(), seals=reading.seals, records=reading.records, unsealed=reading.unsealed,
+            as_of=clock.now(),
+            seals=sum(reading.seals for reading in readings),
+            records=sum(reading.records for reading in readings),
+            unsealed=sum(len(reading.waiting) for reading in readings),
             problems=problems,
-        )  # fmt: skip
+        )
 
 
 def check_chain(*, by: str, anchors: Sequence[Anchor] = ()) -> ChainReport:
@@ -70,87 +75,84 @@ def check_chain(*, by: str, anchors: Sequence[Anchor] = ()) -> ChainReport:
 
 
 class _Reading:
-    """One pass over the chain. The counts grow while the problems are read."""
+    """One pass over the chain of one kind. The counts grow while the problems are read."""
 
-    def __init__(self, anchors: Sequence[Anchor]) -> None:
-        self.seals = self.records = self.unsealed = 0
-        self._anchors = {(anchor.number, anchor.hash) for anchor in anchors}
-        self._anchors |= set(ChainAnchor.objects.values_list("number", "hash"))
-        pruned = ChainAnchor.objects.filter(purpose=ChainAnchor.Purpose.RETENTION).order_by("-id").first()
+    def __init__(self, kind: str, anchors: Sequence[Anchor]) -> None:
+        self.kind = kind
+        self.seals = self.records = 0
+        notes = UnsealedRecords.objects.filter(kind=kind).values_list("ids", flat=True)
+        self.waiting = {identifier for packed in notes for identifier in unpack(packed)}
+        anchored = ChainAnchor.objects.filter(kind=kind)
+        self._anchors = {(anchor.number, anchor.hash) for anchor in anchors if anchor.kind == kind}
+        self._anchors |= set(anchored.values_list("number", "hash"))
+        pruned = anchored.filter(purpose=ChainAnchor.Purpose.RETENTION).order_by("-id").first()
         self._start, self._hash = (pruned.number, pruned.hash) if pruned else (0, GENESIS)
-        self._kept_from = (pruned.pruned_before if pruned else None) or date.min
-        self._sealed: dict[tuple[str, date], int] = {}
+        self._kept_from = (pruned.pruned_before if pruned else None) or _EPOCH
+        self._sealed = Counter[date]()
 
     def problems(self) -> Iterator[str]:
         yield from self._links()
         yield from self._tail()
-        yield from self._slipped_in()
+        # Every record is in a seal or noted as unsealed; what is in neither was slipped in.
+        for day in _days_of(self.kind, self._kept_from):
+            yield from self._slipped_into(day)
 
     def _links(self) -> Iterator[str]:
         expected, previous = self._start + 1, self._hash
         noted: dict[int, set[str]] = {}
         for number, known in self._anchors:
             noted.setdefault(number, set()).add(known)
-        for seal in Seal.objects.filter(number__gt=self._start).order_by("number").iterator(200):
+        seals = Seal.objects.filter(kind=self.kind, number__gt=self._start).order_by("number")
+        for seal in seals.iterator(200):
             self.seals += 1
             if seal.number != expected:
-                yield f"seals {expected} to {seal.number - 1} are missing"
+                yield f"seals {expected} to {seal.number - 1} of {self.kind}s are missing"
             elif seal.previous_hash != previous:
-                yield f"seal {seal.number} does not follow the seal before it"
+                yield f"{self.kind} seal {seal.number} does not follow the seal before it"
             if _hash_of(seal) != seal.hash:
-                yield f"seal {seal.number} was changed"
+                yield f"{self.kind} seal {seal.number} was changed"
             if noted.get(seal.number, {seal.hash}) != {seal.hash}:
-                yield f"seal {seal.number} is not the one that was anchored"
+                yield f"{self.kind} seal {seal.number} is not the one that was anchored"
             yield from self._records_of(seal)
             expected, previous = seal.number + 1, seal.hash
         self._last = (expected - 1, previous)
 
     def _records_of(self, seal: Seal) -> Iterator[str]:
-        entries = dict(unpack_entries(seal.entries))
-        self._sealed[seal.kind, seal.day] = self._sealed.get((seal.kind, seal.day), 0) + len(entries)
         if seal.day < self._kept_from:
             return  # retention took the day; the seal stays as a link
+        entries = dict(unpack_entries(seal.entries))
+        self._sealed[seal.day] += len(entries)
         ids = sorted(entries)
-        found = digests(seal.kind, ids)
+        found = digests(self.kind, ids)
         self.records += len(found)
         changed = [identifier for identifier in ids if found.get(identifier, b"")[:8] != entries[identifier]]
         for identifier in changed:
             what = "changed" if identifier in found else "removed"
-            yield f"{seal.kind} {identifier} was {what} (seal {seal.number})"
+            yield f"{self.kind} {identifier} was {what} (seal {seal.number})"
         if not changed and content_hash(found, ids) != seal.content_hash:  # eight bytes were forged to fit
-            yield f"a record of seal {seal.number} was changed"
+            yield f"a record of {self.kind} seal {seal.number} was changed"
 
     def _tail(self) -> Iterator[str]:
-        head = ChainHead.objects.filter(id=1).first()
+        head = ChainHead.objects.filter(kind=self.kind).first()
         number, known = (head.number, head.hash) if head else (0, GENESIS)
+        last = self._last[0]
         if (number, known) != self._last:
-            yield f"the chain ends at seal {self._last[0]}, but its head says {number}: it was cut off or replaced"
+            yield f"the {self.kind} seals end at {last}, but their head says {number}: they were cut off or replaced"
         latest = max((number for number, _ in self._anchors), default=0)
-        if latest > self._last[0]:
-            yield f"seal {latest} was anchored, but the chain ends at {self._last[0]}: it was cut off"
+        if latest > last:
+            yield f"{self.kind} seal {latest} was anchored, but they end at {last}: they were cut off"
 
-    def _slipped_in(self) -> Iterator[str]:
-        """Every record is in a seal or noted as unsealed; what is in neither was slipped in."""
-        waiting: dict[str, set[UUID]] = {kind: set() for kind in KINDS}
-        for kind, packed in UnsealedRecords.objects.values_list("kind", "ids"):
-            waiting[kind].update(unpack(packed))
-        self.unsealed = sum(len(ids) for ids in waiting.values())
-        for kind in KINDS:
-            for day in _days_of(kind, max(self._kept_from, _EPOCH)):
-                yield from self._slipped_into(kind, day, waiting[kind])
-
-    def _slipped_into(self, kind: str, day: date, waiting: set[UUID]) -> Iterator[str]:
+    def _slipped_into(self, day: date) -> Iterator[str]:
         low, high = _bounds(day)
-        records = table_of(kind)._default_manager.filter(id__gte=low, id__lt=high)
-        expected = self._sealed.get((kind, day), 0) + sum(1 for identifier in waiting if low <= identifier < high)
-        if records.count() == expected:
+        records = table_of(self.kind)._default_manager.filter(id__gte=low, id__lt=high)
+        if records.count() == self._sealed[day] + sum(1 for each in self.waiting if low <= each < high):
             return
-        sealed = set(waiting)
-        for packed in Seal.objects.filter(kind=kind, day=day).values_list("entries", flat=True):
-            sealed.update(identifier for identifier, _ in unpack_entries(packed))
+        known = set(self.waiting)
+        for packed in Seal.objects.filter(kind=self.kind, day=day).values_list("entries", flat=True):
+            known.update(identifier for identifier, _ in unpack_entries(packed))
         for identifier in records.values_list("id", flat=True).iterator(5_000):
-            if identifier not in sealed:
-                yield f"{kind} {identifier} was slipped in: no seal knows it"
+            if identifier not in known:
+                yield f"{self.kind} {identifier} was slipped in: no seal knows it"
 
 
 def _hash_of(seal: Seal) -> str:

@@ -8,7 +8,7 @@ _FUNCTION = """
 CREATE OR REPLACE FUNCTION messaging_sealed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND EXISTS (
-        SELECT 1 FROM messaging_chainanchor WHERE purpose = 'retention' AND number >= OLD.number
+        SELECT 1 FROM messaging_chainanchor WHERE purpose = 'retention' AND kind = OLD.kind AND number >= OLD.number
     ) THEN
         RETURN OLD;
     END IF;
@@ -48,6 +48,7 @@ class Migration(migrations.Migration):
             name='ChainAnchor',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('kind', models.CharField(max_length=16)),
                 ('number', models.BigIntegerField()),
                 ('hash', models.CharField(max_length=64)),
                 ('purpose', models.CharField(choices=[('retention', 'Retention'), ('export', 'Export')], max_length=16)),
@@ -71,7 +72,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='ChainHead',
             fields=[
-                ('id', models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ('kind', models.CharField(max_length=16, primary_key=True, serialize=False)),
                 ('number', models.BigIntegerField(default=0)),
                 ('hash', models.CharField(max_length=64)),
             ],
@@ -87,8 +88,9 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Seal',
             fields=[
-                ('number', models.BigIntegerField(primary_key=True, serialize=False)),
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('kind', models.CharField(max_length=16)),
+                ('number', models.BigIntegerField()),
                 ('day', models.DateField()),
                 ('count', models.PositiveIntegerField()),
                 ('entries', models.BinaryField()),
@@ -99,6 +101,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(fields=['kind', 'day'], name='seal_day')],
+                'constraints': [models.UniqueConstraint(fields=('kind', 'number'), name='seal_number')],
             },
         ),
         migrations.RunPython(forbid_changes, migrations.RunPython.noop),

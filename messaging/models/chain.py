@@ -16,10 +16,15 @@ class UnsealedRecords(models.Model):
 
 
 class Seal(models.Model):
-    """A batch of records of one kind and one day, hashed together with the seal before. Appended, never changed."""
+    """A batch of records of one kind and one day, hashed together with the seal before. Appended, never changed.
 
-    number = models.BigIntegerField(primary_key=True)
+    Each kind has a chain of its own, so that each can have a retention of its own.
+    """
+
+    id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=16)
+    number = models.BigIntegerField()
+    """From 1, without a gap, in the chain of its kind."""
     day = models.DateField()
     """Of the records, by the time in their ids: they leave with that day's partition."""
     count = models.PositiveIntegerField()
@@ -31,13 +36,14 @@ class Seal(models.Model):
     sealed_at = models.DateTimeField()
 
     class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "number"], name="seal_number")]
         indexes = [models.Index(fields=["kind", "day"], name="seal_day")]
 
 
 class ChainHead(models.Model):
-    """The newest seal, one row: locked by whoever seals, and the witness that no later seal was cut off."""
+    """The newest seal of each kind: locked by whoever seals, and the witness that no later seal was cut off."""
 
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    kind = models.CharField(primary_key=True, max_length=16)
     number = models.BigIntegerField(default=0)
     hash = models.CharField(max_length=64)
 
@@ -50,6 +56,7 @@ class ChainAnchor(models.Model):
         EXPORT = "export"
 
     id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=16)
     number = models.BigIntegerField()
     hash = models.CharField(max_length=64)
     purpose = models.CharField(max_length=16, choices=Purpose.choices)

@@ -22,34 +22,41 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainStatus:
-    """The newest seal, what waits for the next one, and what was verified and exported last."""
+class Head:
+    """The newest seal of one kind of record, and how far it is anchored outside."""
 
+    kind: str
     number: int
-    """Of the newest seal; 0 before the first."""
     hash: str
     sealed_at: datetime | None
-    waiting: int
-    """Transactions whose records no seal covers yet."""
-    check: Check | None
     anchor_number: int | None
     anchor_at: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChainStatus:
+    """How far the chains reach, what waits for the next seal, and what was verified last."""
+
+    heads: tuple[Head, ...]
+    waiting: int
+    """Transactions whose records no seal covers yet."""
+    check: Check | None
+
+
 def chain_status() -> ChainStatus:
-    """Read the state of the chain, without reading the chain."""
-    head = ChainHead.objects.filter(id=1).first()
-    sealed_at = Seal.objects.filter(number=head.number).values_list("sealed_at", flat=True).first() if head else None
-    anchor = ChainAnchor.objects.filter(purpose=ChainAnchor.Purpose.EXPORT).order_by("-id").first()
-    return ChainStatus(
-        number=head.number if head else 0,
-        hash=head.hash if head else "",
-        sealed_at=sealed_at,
-        waiting=waiting(),
-        check=last_check(),
-        anchor_number=anchor.number if anchor else None,
-        anchor_at=anchor.at if anchor else None,
-    )
+    """Read the state of the chains, without reading them."""
+    heads = ChainHead.objects.filter(number__gt=0).order_by("kind")
+    return ChainStatus(heads=tuple(map(_head, heads)), waiting=waiting(), check=last_check())
+
+
+def _head(head: ChainHead) -> Head:
+    newest = Seal.objects.filter(kind=head.kind, number=head.number)
+    exported = ChainAnchor.objects.filter(kind=head.kind, purpose=ChainAnchor.Purpose.EXPORT).order_by("-id").first()
+    return Head(
+        kind=head.kind, number=head.number, hash=head.hash,
+        sealed_at=newest.values_list("sealed_at", flat=True).first(),
+        anchor_number=exported.number if exported else None, anchor_at=exported.at if exported else None,
+    )  # fmt: skip
 
 
 def waiting() -> int:

@@ -15,10 +15,10 @@ from django.db import connection, transaction
 
 from messaging import chain
 from messaging.database import store
-from messaging.ids import new_id
-from messaging.maintenance import prune
+from messaging.ids import id_at, new_id
 from messaging.models import Attempt, AuditRecord, ChainAnchor, ChainCheck, ChainHead, Seal, UnsealedRecords
 from messaging.operations import pause_consumer, resume_consumer
+from messaging.pruning import prune
 from messaging.settings import options
 from messaging.testing import run_until_idle
 from tests import rows
@@ -117,34 +117,35 @@ class TestChain:
 
     def test_finds_a_changed_seal(self) -> None:
         forge("UPDATE messaging_seal SET content_hash = %s WHERE number = 1", "f" * 64)
-        assert "seal 1 was changed" in problems()
+        assert "attempt seal 1 was changed" in problems()
 
     def test_finds_a_seal_taken_out_of_the_middle(self) -> None:
-        forge("DELETE FROM messaging_seal WHERE number = 1")
-        assert "seals 1 to 1 are missing" in problems()
+        arrive("ICE 3")
+        run_until_idle()
+        chain.seal_everything()
+        forge("DELETE FROM messaging_seal WHERE kind = %s AND number = 1", "attempt")
+        assert "seals 1 to 1 of attempts are missing" in problems()
 
     def test_finds_a_tail_that_was_cut_off(self) -> None:
-        last = Seal.objects.order_by("-number")[0]
-        forge("DELETE FROM messaging_seal WHERE number = %s", last.number)
-        assert "it was cut off or replaced" in problems()
+        forge("DELETE FROM messaging_seal WHERE kind = %s AND number = 1", "audit")
+        assert "they were cut off or replaced" in problems()
 
     def test_finds_a_tail_cut_off_with_its_head_by_an_anchor_outside(self, tmp_path: Path, anchored_at: Use) -> None:
         anchors = tmp_path / "anchors.jsonl"
         anchored_at(anchors)
-        chain.export_anchor()
-        before = Seal.objects.order_by("-number")[1]
-        forge("DELETE FROM messaging_seal WHERE number > %s", before.number)
+        chain.export_anchors()
+        forge("DELETE FROM messaging_seal WHERE kind = %s", "audit")
         forge("DELETE FROM messaging_auditrecord WHERE actor = %s", "ana")
-        ChainHead.objects.update(number=before.number, hash=before.hash)
+        ChainHead.objects.filter(kind="audit").delete()
         ChainAnchor.objects.all().delete()
         assert problems() == ""  # everything inside agrees
         report = chain.verify_chain(anchors=chain.read_anchors(anchors))
-        assert f"seal {before.number + 1} was anchored, but the chain ends at {before.number}" in report.problems[0]
+        assert report.problems[0] == "audit seal 1 was anchored, but they end at 0: they were cut off"
 
     def test_finds_a_chain_written_anew_by_an_anchor_outside(self, tmp_path: Path, anchored_at: Use) -> None:
         anchors = tmp_path / "anchors.jsonl"
         anchored_at(anchors)
-        chain.export_anchor()
+        chain.export_anchors()
         forge("DELETE FROM messaging_seal")
         ChainHead.objects.all().delete()
         ChainAnchor.objects.all().delete()
@@ -179,11 +180,20 @@ class TestRetention:
         run_until_idle()
         prune()
         assert not Attempt.objects.filter(id=old).exists()
-        assert not Seal.objects.filter(number=1).exists()
+        assert not Seal.objects.filter(kind="attempt", number=1).exists()
         assert ChainAnchor.objects.get().number == 1
         assert problems() == ""
         forge("DELETE FROM messaging_attempt")
         assert "was removed" in problems()
+
+    def test_keeps_what_operators_did_longer(self, station: Any) -> None:
+        station.declare()
+        old_attempt(days=60)
+        pause_consumer(name=ANNOUNCE, actor=ANA, reason="works")
+        forged_age = id_at(store().now() - timedelta(days=60))
+        forge("UPDATE messaging_auditrecord SET id = %s", forged_age)
+        prune()
+        assert AuditRecord.objects.get().id == forged_age
 
     def test_leaves_a_link_where_an_old_record_was_sealed_late(self, station: Any) -> None:
         station.declare()
@@ -200,13 +210,13 @@ class TestAnchor:
     @pytest.mark.usefixtures("history")
     def test_is_exported_once_for_each_state_of_the_chain(self, tmp_path: Path, anchored_at: Use) -> None:
         anchored_at(tmp_path / "deep" / "anchors.jsonl")
-        first = chain.export_anchor()
-        assert chain.export_anchor() is None
-        assert first is not None
-        assert chain.read_anchors(tmp_path / "deep" / "anchors.jsonl") == [first]
+        first = chain.export_anchors()
+        assert [anchor.kind for anchor in first] == ["attempt", "audit"]
+        assert chain.export_anchors() == []
+        assert chain.read_anchors(tmp_path / "deep" / "anchors.jsonl") == first
 
     def test_is_not_exported_for_an_empty_chain(self) -> None:
-        assert chain.export_anchor() is None
+        assert chain.export_anchors() == []
 
 
 @pytest.mark.usefixtures("history")

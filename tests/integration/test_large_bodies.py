@@ -15,9 +15,9 @@ from django.test import Client
 
 from messaging import BodyUnavailable, Context, Event, Sensitive, payloads, publish
 from messaging.database import store
-from messaging.maintenance import prune
 from messaging.models import DeadLetter, Message
 from messaging.operations import replay_dead_letters
+from messaging.pruning import prune
 from messaging.settings import options
 from messaging.sweeping import GRACE, sweep_bodies
 from messaging.testing import Harness

@@ -11,8 +11,8 @@ from django.db import connection
 from messaging.database import store
 from messaging.database.partitions import DAYS_AHEAD, HISTORY, ensure_partitions
 from messaging.ids import id_at
-from messaging.maintenance import prune
 from messaging.models import Attempt, DeadLetter, Message, ReceivedMessage, RequestRecord
+from messaging.pruning import prune
 from messaging.testing import run_until_idle
 from tests import rows
 from tests.factories import ANNOUNCE, arrive, ledger

@@ -21,9 +21,9 @@ from messaging.delivery.loop import deliver_once
 from messaging.delivery.sizing import Sizer
 from messaging.errors import ConfigurationError
 from messaging.ids import new_id
-from messaging.maintenance import prune
 from messaging.models import DeadLetter, Delivery, KeyCounter, Message, OutboxEntry, Worker
 from messaging.operations import discard_dead_letters, replay_dead_letters, resubmit_dead_letter
+from messaging.pruning import prune
 from messaging.publishing import publish_many
 from messaging.rescue import rescue
 from messaging.subscriptions import synchronise

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         verify = actions.add_parser("verify", help="read the whole chain and its records; exit code 1 if it is broken")
         verify.add_argument("--json", dest="as_json", action="store_true", help="print one JSON document")
         verify.add_argument("--anchors", metavar="FILE", help="compare with anchors exported earlier, a JSON line each")
-        actions.add_parser("anchor", help="print the newest seal as an anchor, and note it")
+        actions.add_parser("anchor", help="print the newest seals as anchors, and note them")
 
     def handle(self, *, action: str, **given: Any) -> None:
         getattr(self, f"_{action}")(**given)
@@ -34,12 +34,14 @@ class Command(BaseCommand):
 
     def _anchor(self, **_: Any) -> None:
         try:
-            anchor = chain.export_anchor() or chain.newest_anchor()
+            chain.export_anchors()
         except OSError as error:
             raise CommandError(f"The anchor was not exported: {error}.") from error
-        if anchor is None:
+        newest = chain.newest_anchors()
+        if not newest:
             raise CommandError("Nothing was sealed yet, so there is nothing to anchor.")
-        self.stdout.write(anchor.as_line())
+        for anchor in newest:
+            self.stdout.write(anchor.as_line())
 
     def _verify(self, *, anchors: str | None, as_json: bool, **_: Any) -> None:
         try:
