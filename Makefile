@@ -4,7 +4,7 @@ BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
 PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test check format lock assets screenshots bench chaos sweep clean
+.PHONY: help up install dev test check format lock assets screenshots bench chaos sweep simulate clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ sweep: dev ## Kill a process at every hit of every failpoint and recount (PAIRS=
 
 chaos: dev ## Real faults against real processes, then a recount (MINUTES=60 SEED=1 BROKER=rabbitmq)
 	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
+
+simulate: dev ## Play seeds of the simulated system (SEEDS=100000), or one again (SEED=n ARGS=--trace)
+	@$(PY) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000)) $(ARGS)
 
 clean: ## Remove the environment, assets and caches; the data directory stays
 	@rm -rf .venv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from datetime import timedelta
-from uuid import UUID
+from datetime import datetime, timedelta
 
 from django.db.models import Q
 
@@ -28,32 +27,35 @@ def rescue() -> int:
     Rows locked by a transaction still open are skipped: that transaction is the lease. The sessions of silent
     processes are ended, so their rows are free the next time.
     """
-    now = store().now()
-    stale_before = now - timedelta(seconds=options().stale_after_seconds)
     # Of every role: a relay that froze in the middle of a rescue holds what it was rescuing.
-    silent = list(Worker.objects.filter(heartbeat_at__lt=stale_before).values_list("id", flat=True))
+    silent = list(Worker.objects.filter(heartbeat_at__lt=_stale_before()).values_list("id", flat=True))
     if silent:
         store().end_sessions(silent)
     total = 0
-    while rescued := _rescue_batch(silent):
+    while rescued := _rescue_batch():
         total += rescued
-    Worker.objects.filter(heartbeat_at__lt=now - FORGET_AFTER).delete()
+    Worker.objects.filter(heartbeat_at__lt=store().now() - FORGET_AFTER).delete()
     return total
+
+
+def _stale_before() -> datetime:
+    return store().now() - timedelta(seconds=options().stale_after_seconds)
 
 
 def adopt_orphans() -> int:
     """Give back every claim there is: for the embedded process, whose predecessor is certainly dead."""
     Worker.objects.all().delete()
     total = 0
-    while rescued := _rescue_batch([]):
+    while rescued := _rescue_batch():
         total += rescued
     return total
 
 
-def _rescue_batch(silent: list[UUID]) -> int:
+def _rescue_batch() -> int:
     with failpoints.atomic("rescue"):
-        alive = Worker.objects.exclude(id__in=silent).values("id")
-        claimed = Delivery.objects.filter(claim_token__isnull=False).filter(Q(worker__in=silent) | ~Q(worker__in=alive))
+        # Asked anew in here: a rescuer may itself have been frozen since it looked, and who was silent then may live.
+        alive = Worker.objects.filter(heartbeat_at__gte=_stale_before()).values("id")
+        claimed = Delivery.objects.filter(claim_token__isnull=False).filter(~Q(worker__in=alive))
         rows = list(claimed.select_for_update(skip_locked=True).order_by("claim_token")[:BATCH])
         if len(rows) == BATCH:
             rows = _whole_claims(rows)

@@ -20,7 +20,10 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "SQLite": ("sqlite", ["tests/unit", "tests/integration", *PARALLEL]),
     "PostgreSQL+Redis": ("postgresql", ["tests/integration", *PARALLEL]),
     # One at a time: real processes under load, kills and a browser leave no core for a second test.
-    "processes": ("sqlite", ["tests/conformance", "tests/acceptance", "tests/sweep", "tests/chaos"]),
+    "processes": (
+        "sqlite",
+        ["tests/conformance", "tests/acceptance", "tests/sweep", "tests/chaos", "tests/simulation"],
+    ),
 }
 NO_TESTS = 5  # pytest's exit status when -k matched nothing in this run
 

@@ -119,7 +119,8 @@ WITH {refused}taken AS (
     INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
     SELECT date_trunc('minute', statement_timestamp()), consumer, type, outcome, count, 0, 0, '{{}}'
     FROM (
-        SELECT '' AS consumer, type, 'published' AS outcome, count(*) FROM taken WHERE run = 1 GROUP BY type
+        SELECT '' AS consumer, type, 'published' AS outcome, count(DISTINCT message_id) AS count FROM taken
+        WHERE run = 1 GROUP BY type
         UNION ALL SELECT consumer, '', 'relayed', count(*) FROM made GROUP BY consumer
     ) AS counts
 )

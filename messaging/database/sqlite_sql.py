@@ -57,7 +57,7 @@ WHERE o.id BETWEEN %s AND %s AND o.consumer IS NULL"""
 
 COUNT_PUBLISHED = """
 INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
-SELECT %s, '', type, 'published', count(*), 0, 0, '{}' FROM messaging_outboxentry
+SELECT %s, '', type, 'published', count(DISTINCT message_id), 0, 0, '{}' FROM messaging_outboxentry
 WHERE id BETWEEN %s AND %s AND run = 1 GROUP BY type"""
 
 _IS_PAUSED = "c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > %(now)s)"

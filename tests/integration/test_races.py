@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from django.db import connection, connections
 from django.db.models import F
+from django.db.utils import InterfaceError
 
 from examples.ecommerce.inventory.models import StockItem
 from messaging import Context, Retry
@@ -163,6 +164,27 @@ class TestLostConnection:
         run_until_idle()
         assert ledger() == ["ICE 1", "ICE 2", "ICE 3"]
         assert outcomes() == ["handled"] * 3
+
+    def test_that_swallows_the_answer_to_a_claim_leaves_no_claim_behind(
+        self, station: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claim_some, lost = store().claim, []
+
+        def claim_and_lose_the_answer(**what: Any) -> int:
+            claimed = claim_some(**what)
+            if claimed and not lost:
+                lost.append(claimed)
+                raise InterfaceError("the connection is lost")
+            return claimed
+
+        station.declare()
+        arrive("ICE 1")
+        relay()
+        monkeypatch.setattr(store(), "claim", claim_and_lose_the_answer)
+        deliver_waiting(ANNOUNCE)  # the worker lives on, so rescue would never take this claim from it
+        deliver_waiting(ANNOUNCE)
+        assert ledger() == ["ICE 1"]
+        assert lost == [1]
 
     @ONLY_POSTGRESQL
     def test_before_the_answer_to_a_claim_leaves_nothing_claimed(

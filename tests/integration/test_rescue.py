@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -79,6 +80,24 @@ class TestRescue:
         relay()
         claim(worker=another_worker())
         assert rescue() == 0
+
+    def test_leaves_a_worker_alone_that_was_heard_again_after_the_rescuer_looked(
+        self, station: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        station.declare()
+        arrive("ICE 1")
+        relay()
+        frozen = another_worker(silent_for=3600)
+        claim(worker=frozen)
+
+        def wake_up(workers: Sequence[UUID]) -> int:
+            Worker.objects.filter(id__in=workers).update(heartbeat_at=store().now())
+            return 0
+
+        # The rescuer stops right after it looked; when it goes on, the worker it took for dead is alive and at work.
+        monkeypatch.setattr(store(), "end_sessions", wake_up)
+        assert rescue() == 0
+        assert Delivery.objects.get().worker == frozen
 
     def test_does_it_once_when_called_twice_at_once(self, station: Any) -> None:
         station.declare()

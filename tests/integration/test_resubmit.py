@@ -10,8 +10,9 @@ import pytest
 
 from messaging import Context, OperationRefused, PermanentError
 from messaging.contracts import redaction
-from messaging.models import AuditRecord, DeadLetter, Message
+from messaging.models import AuditRecord, DeadLetter, Message, Total
 from messaging.operations import check_resubmission, replay_dead_letters, resubmit_dead_letter
+from messaging.rollups import fold
 from messaging.testing import run_until_idle
 from messaging.verification import verify
 from tests.factories import (
@@ -74,6 +75,13 @@ class TestResubmit:
         assert [outcomes(copy), outcomes(copy, CLEAN)] == [["handled"], ["handled"]]
         assert DeadLetter.objects.get().state == "resolved"
         assert verify().is_sound
+
+    def test_is_counted_as_one_publication_however_many_receive_it(self, letter: DeadLetter) -> None:
+        resubmit(letter, audience="all")
+        run_until_idle()
+        while fold():
+            pass
+        assert Total.objects.get(consumer="", outcome="published").count == Message.objects.count()
 
     def test_resolves_the_original_only_when_the_copy_is_handled(self, letter: DeadLetter) -> None:
         copy = resubmit(letter)

@@ -41,7 +41,7 @@ def without_outbox_delete() -> None:
 
 def without_rescue() -> None:
     """Nobody takes back what the dead had claimed."""
-    nothing: Callable[[list[UUID]], int] = lambda silent: 0  # noqa: E731
+    nothing: Callable[[], int] = lambda: 0  # noqa: E731
     patched: Any = rescue
     patched._rescue_batch = nothing
 

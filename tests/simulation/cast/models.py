@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class Booking(models.Model):
+    """A producer's own row, saved in the transaction that publishes its message."""
+
+    number = models.PositiveIntegerField(primary_key=True)
+    message_id = models.UUIDField()
+    objects: ClassVar[models.Manager[Booking]] = models.Manager()
+
+    class Meta:
+        app_label = "cast"
+
+
+class Effect(models.Model):
+    """One line for each time a handler did its work; nothing keeps a second line out."""
+
+    consumer = models.CharField(max_length=200)
+    message_id = models.UUIDField()
+    run = models.PositiveIntegerField()
+    objects: ClassVar[models.Manager[Effect]] = models.Manager()
+
+    class Meta:
+        app_label = "cast"

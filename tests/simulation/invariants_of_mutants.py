@@ -1,0 +1,13 @@
+"""What each mutant breaks: at least one of these invariants must be seen to."""
+
+from __future__ import annotations
+
+BREAKS: dict[str, tuple[str, ...]] = {
+    "fence": ("I6",),
+    "fence in the statements": ("I1", "I2", "I6"),
+    "inbox key": ("I1", "I2"),
+    "rescue": ("I10",),
+    "staleness check": ("I6", "I7"),
+    "relay's transaction": ("I1",),
+    "outbox delete": ("I2", "I10", "I11"),
+}

@@ -1,0 +1,111 @@
+"""Operators: people who repair, pause and resume in between, each request perhaps sent twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from django.db.utils import DatabaseError, InterfaceError
+
+from messaging.errors import OperationRefused
+from messaging.models import DeadLetter, Message
+from messaging.operations import (
+    command_line,
+    discard_dead_letters,
+    pause_consumer,
+    replay_dead_letters,
+    resubmit_dead_letter,
+    resume_consumer,
+)
+from tests.simulation.cast.consumers import BOOKING_CONSUMERS
+from tests.simulation.stage import world
+from tests.simulation.world import Process
+
+Act = Callable[[], object]
+
+
+class Operator:
+    """One person, who goes on after the process that served them has died."""
+
+    def __init__(self, number: int, actions: int) -> None:
+        self.actor = command_line(f"operator{number}")
+        self.left = actions
+        self.asked = 0
+        self.has_finished = False
+        self._repeat: Act | None = None
+
+    def start(self, process: Process) -> None:
+        world().spawn(process, self.actor.name, self._act)
+
+    def _act(self) -> None:
+        while self.left or self._repeat:
+            world().sleep(world().rng.random() * 12)
+            act, self._repeat = self._repeat or self._choose(), None
+            self.left -= 1 if self.left else 0
+            if act is None:
+                continue
+            if world().rng.random() < 0.3:
+                self._repeat = act  # a double click, or a request whose answer was lost
+            try:
+                act()
+            except OperationRefused as refused:
+                world().note(f"refused: {refused.code}")
+            except (DatabaseError, InterfaceError):
+                self._repeat = act
+        self.has_finished = True
+
+    def _choose(self) -> Act | None:
+        choose = world().rng.choice([self._replay, self._resubmit, self._discard, self._pause, self._resume])
+        try:
+            return choose()
+        except (DatabaseError, InterfaceError):
+            return None
+
+    def _id(self) -> str:
+        self.asked += 1
+        return f"{self.actor.name}-{self.asked}"
+
+    def _dead(self, state: str = DeadLetter.State.OPEN) -> list[DeadLetter]:
+        # Sometimes what was open when the page was rendered is not open any more: any state will do then.
+        rows = list(DeadLetter.objects.order_by("id"))
+        wanted = [row for row in rows if row.state == state or world().rng.random() < 0.2]
+        return wanted[: world().rng.randint(1, 3)]
+
+    def _replay(self) -> Act | None:
+        ids = [row.id for row in self._dead()]
+        request = self._id()
+        world().note(f"replays {len(ids)}")
+        return partial(replay_dead_letters, ids=ids, actor=self.actor, reason="Mended.", request_id=request)
+
+    def _discard(self) -> Act | None:
+        ids = [row.id for row in self._dead()][:1]
+        request = self._id()
+        world().note(f"discards {len(ids)}")
+        return partial(discard_dead_letters, ids=ids, actor=self.actor, reason="Nothing to save.", request_id=request)
+
+    def _resubmit(self) -> Act | None:
+        rows = self._dead()
+        if not rows:
+            return None
+        body = json.loads(bytes(Message.objects.get(id=rows[0].message_id).body))
+        if world().rng.random() < 0.6 and "plans" in body:
+            body["plans"] = {}
+        world().note("resubmits")
+        return partial(
+            resubmit_dead_letter, id=rows[0].id, body=json.dumps(body), actor=self.actor, reason="Edited.",
+            audience=world().rng.choice(["failed", "failed", "all"]), request_id=self._id(),
+        )  # fmt: skip
+
+    def _pause(self) -> Act | None:
+        until = world().clock() + timedelta(seconds=world().rng.uniform(1, 20)) if world().rng.random() < 0.5 else None
+        return partial(
+            pause_consumer, name=world().rng.choice(BOOKING_CONSUMERS), actor=self.actor, reason="Wait.", until=until,
+            request_id=self._id(),
+        )  # fmt: skip
+
+    def _resume(self) -> Act | None:
+        return partial(
+            resume_consumer, name=world().rng.choice(BOOKING_CONSUMERS), actor=self.actor, request_id=self._id()
+        )

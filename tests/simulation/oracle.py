@@ -1,0 +1,226 @@
+"""What must be true when everything has come to rest, counted from the tables (see docs/guarantees.md)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Sum
+
+from messaging.models import (
+    Attempt,
+    AuditRecord,
+    DeadLetter,
+    Delivery,
+    Message,
+    OutboxEntry,
+    ReceivedMessage,
+    Rollup,
+    RollupDelta,
+    Total,
+)
+from messaging.settings import options
+from messaging.verification import verify
+from tests.simulation.cast import plans
+from tests.simulation.cast.consumers import ECHO, GUARANTEES, MOST, SOON
+from tests.simulation.cast.models import Booking, Effect
+from tests.simulation.world import World
+
+Run = tuple[str, UUID, int]
+SETTLED = ("handled", "ignored")
+
+
+def counts() -> Counter[str]:
+    """Count what a run was made of."""
+    found = Counter(dict(Attempt.objects.values_list("outcome").annotate(n=Count("id"))))
+    return found + Counter(messages=Message.objects.count(), operations=AuditRecord.objects.count())
+
+
+def leftovers() -> list[str]:
+    """I10: nothing waits and nothing is claimed."""
+    found = [
+        f"I10 {left} rows are left in {model._meta.db_table}"
+        for model in (OutboxEntry, Delivery, RollupDelta)
+        if (left := model.objects.count())
+    ]
+    held = Delivery.objects.filter(claim_token__isnull=False)
+    return found + [f"I10 {row.consumer} still has {row.message_id} claimed" for row in held]
+
+
+def violations(world: World) -> list[str]:
+    """Return in words what does not hold, each with the id of its invariant."""
+    facts = Facts(world)
+    checks = (
+        leftovers, _verified, _published, _received, facts.ends, facts.effects, facts.follow_ups, facts.bounds,
+        _operators, _counters,
+    )  # fmt: skip
+    return [violation for check in checks for violation in check()]
+
+
+def _verified() -> Iterator[str]:
+    report = verify()
+    yield from (f"I1 lost: {each}" for each in report.lost)
+    yield from (f"I2 duplicated: {each}" for each in report.duplicated)
+
+
+def _bodies(**condition: Any) -> dict[UUID, dict[str, Any]]:
+    rows = Message.objects.filter(**condition).values_list("id", "body")
+    return {id: json.loads(bytes(body)) for id, body in rows}
+
+
+def _published() -> Iterator[str]:
+    """I1: a message exists if and only if its producer's transaction committed."""
+    booked = set(Booking.objects.values_list("number", "message_id"))
+    published = {
+        (body["number"], id) for id, body in _bodies(type="cast.Booked", source="signalbox", causation_id=None).items()
+    }
+    for number, id in booked ^ published:
+        yield f"I1 booking {number} is {'lost' if (number, id) in booked else 'seen, though it was rolled back'}"
+
+
+def _received() -> Iterator[str]:
+    """What came from outside under one id was published once."""
+    ids = dict(ReceivedMessage.objects.values_list("message_id", "external_id"))
+    published = {
+        id: body["number"] for id, body in _bodies(type="cast.Booked", source="outside", causation_id=None).items()
+    }
+    for number, times in Counter(published.values()).items():
+        if times > 1:
+            yield f"I2 number {number} came from outside and was published {times} times"
+    if set(ids) != set(published):
+        yield f"I1 received and published differ: {len(ids)} and {len(published)}"
+
+
+class Facts:
+    """What the tables say of each run of each message at each consumer."""
+
+    def __init__(self, world: World) -> None:
+        self._losses = world.faults["deaths"] + world.faults["stalls"]
+        self._cuts = world.faults["cuts"]
+        self._bodies = _bodies()
+        self._types = dict(Message.objects.values_list("id", "type"))
+        self._dead: dict[Run, DeadLetter] = {
+            (row.consumer, row.message_id, row.run): row for row in DeadLetter.objects.all()
+        }
+        self._attempts: defaultdict[Run, list[tuple[int, str]]] = defaultdict(list)
+        rows = Attempt.objects.order_by("started_at", "number")
+        for consumer, id, run, number, outcome in rows.values_list(
+            "consumer", "message_id", "run", "number", "outcome"
+        ):
+            self._attempts[consumer, id, run].append((number, outcome))
+        self._effects = Counter(Effect.objects.values_list("consumer", "message_id", "run"))
+        self._runs = {*self._attempts, *self._dead}
+
+    def _count(self, key: Run, *outcomes: str) -> int:
+        return sum(outcome in outcomes for _, outcome in self._attempts.get(key, ()))
+
+    def _plan(self, key: Run) -> str:
+        given = self._bodies[key[1]].get("plans", {})
+        assert isinstance(given, dict)
+        return plans.of_run(given, key[0], key[2])
+
+    def ends(self) -> Iterator[str]:
+        """I1: every run ended, once, in the way of its plan."""
+        for key in sorted(self._runs, key=str):
+            consumer, id, run = key
+            settled, dead = self._count(key, *SETTLED), self._dead.get(key)
+            name = f"{consumer} run {run} of {id} ({self._plan(key)})"
+            if settled + (dead is not None) != 1:
+                yield f"I1 {name} ended {settled} times and {'also ' if dead else 'not '}dead"
+                continue
+            expected = plans.ending(self._plan(key), GUARANTEES[consumer])
+            found = dead.reason if dead else self._ending(key)
+            if found != expected and not self._may_end_as(found, expected, consumer):
+                yield f"I1 {name} ended as {found}, not {expected}"
+        for consumer, id, run in self._runs:
+            if run > 1 and (consumer, id, run - 1) not in self._dead:
+                yield f"I1 {consumer} has run {run} of {id} without a dead letter before it"
+
+    def _may_end_as(self, found: str, expected: str, consumer: str) -> bool:
+        """Say whether faults from outside explain another end than the plan's."""
+        if found == "crash_loop":
+            return self._losses >= options().crash_limit
+        if consumer == MOST:  # it runs after its outcome is settled, so it dies or loses its connection unnoticed
+            return {found, expected} == {"handled", "dropped"} and self._cuts + self._losses > 0
+        return False
+
+    def _ending(self, key: Run) -> str:
+        if self._count(key, "dropped"):
+            return "dropped"
+        return "ignored" if self._count(key, "ignored") else "handled"
+
+    def effects(self) -> Iterator[str]:
+        """I2: as many effects as the guarantee says."""
+        for key in {*self._effects, *self._runs}:
+            found, handled = self._effects[key], self._count(key, "handled")
+            guarantee = GUARANTEES[key[0]]
+            if guarantee == "exactly_once" and found != handled:
+                yield f"I2 {key}: {found} effects, handled {handled} times"
+            if guarantee == "at_least_once" and found < handled:
+                yield f"I2 {key}: {found} effects, handled {handled} times"
+            if guarantee == "at_most_once" and found > 1:
+                yield f"I2 {key}: {found} effects at most once"
+
+    def follow_ups(self) -> Iterator[str]:
+        """I3: a follow-up for each handled run and for nothing else."""
+        found: Counter[Run] = Counter()
+        causes = dict(Message.objects.filter(type="cast.Echoed").values_list("id", "causation_id"))
+        for id, cause in causes.items():
+            body = self._bodies[id]
+            found[str(body["by"]), UUID(str(cause)), int(str(body["run"]))] += 1
+        for key in {*found, *self._runs}:
+            if key[0] == ECHO:
+                continue
+            expected = self._count(key, "handled")
+            if found[key] != expected and not (key[0] == MOST and found[key] == 0):
+                yield f"I3 {key}: {found[key]} follow-ups, handled {expected} times"
+
+    def bounds(self) -> Iterator[str]:
+        """I7: attempts are numbered upwards and end."""
+        most = 1 + SOON.immediate + len(SOON.delays) + options().crash_limit
+        for key, attempts in self._attempts.items():
+            numbers = [number for number, _ in attempts]
+            if max(numbers) > most or numbers != sorted(numbers):
+                yield f"I7 {key}: attempts {numbers}"
+            crashed = self._count(key, "crashed")
+            if crashed > self._losses:
+                yield f"I7 {key}: {crashed} crashes, but {self._losses} processes were lost"
+
+
+def _operators() -> Iterator[str]:
+    """I8, I9: each change by an operator has its record, and a request was carried out once."""
+    done = AuditRecord.objects.filter(outcome="done", actor_kind="command")
+    for request, target, times in done.values_list("request_id", "target").annotate(n=Count("id")):
+        if times > 1:
+            yield f"I9 request {request} was carried out {times} times on {target}"
+    by_action = Counter(done.values_list("action", flat=True))
+    replayed = {
+        *Attempt.objects.filter(run__gt=1).values_list("message_id", "consumer", "run"),
+        *DeadLetter.objects.filter(run__gt=1).values_list("message_id", "consumer", "run"),
+    }
+    if by_action["dead_letter.replay"] != len(replayed):
+        yield f"I8 {by_action['dead_letter.replay']} replays are recorded, {len(replayed)} later runs found"
+    copies = DeadLetter.objects.exclude(copy_id=None).values_list("copy_id", flat=True)
+    if by_action["dead_letter.resubmit"] < len(set(copies)):
+        yield f"I8 {by_action['dead_letter.resubmit']} copies recorded, {len(set(copies))} found"
+    discarded = DeadLetter.objects.filter(state=DeadLetter.State.DISCARDED).count()
+    if by_action["dead_letter.discard"] != discarded:
+        yield f"I8 {by_action['dead_letter.discard']} discards recorded, {discarded} found"
+    stranded = DeadLetter.objects.filter(state=DeadLetter.State.REPLAYING).count()
+    if stranded:
+        yield f"I10 {stranded} dead letters are replaying, and nothing is on its way"
+
+
+def _counters() -> Iterator[str]:
+    """I11: totals and minutes say what a recount says."""
+    recount = Counter(Attempt.objects.values_list("consumer", "outcome"))
+    recount["", "published"] = Message.objects.count()
+    for model in (Total, Rollup):
+        rows = model.objects.values_list("consumer", "outcome").annotate(sum=Sum("count"))
+        shown = {(consumer, outcome): count for consumer, outcome, count in rows if count}
+        expected = {key: count for key, count in recount.items() if count}
+        if shown != expected:
+            yield f"I11 {model.__name__}: {set(shown.items()) ^ set(expected.items())}"

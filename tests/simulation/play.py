@@ -1,0 +1,108 @@
+"""Play one seed: faults while there is something to do, then none, then everything must come to rest."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+
+from messaging.models import ConsumerState, Delivery, OutboxEntry, RollupDelta
+from tests.simulation import actors, oracle, seams, stage
+from tests.simulation.broker import Broker
+from tests.simulation.connection import Template
+from tests.simulation.monitor import Monitor
+from tests.simulation.operators import Operator
+from tests.simulation.seeds import Played
+from tests.simulation.world import World
+
+MOST_STEPS = 30_000
+DRAIN_SECONDS = 240.0
+"""Virtual: three retries, two lost leases and a crash loop take a third of it."""
+LOOK_EVERY = 25
+"""Steps from one look at whether all is quiet to the next."""
+
+
+@cache
+def template() -> Template:
+    """Migrate this process's database, once."""
+    stage.enter(World(0, seams.install))
+    seams.put_in_place()
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    return Template()
+
+
+def play(seed: int, *, keeps_trace: bool = False) -> Played:
+    """Run one seed from beginning to end."""
+    prepared = template()
+    world = World(seed, seams.install)
+    stage.enter(world)
+    prepared.restore()
+    settings.MESSAGING = world.profile.options()
+    broker = Broker()
+    seams.begin(broker)
+    violations = _act(world, broker)
+    counts = oracle.counts()
+    world.end()
+    return Played(
+        seed=seed, steps=world.steps, digest=world.digest(), faults=world.faults, counts=counts,
+        violations=tuple(violations), trace=tuple(world.trace) if violations or keeps_trace else (),
+    )  # fmt: skip
+
+
+def _act(world: World, broker: Broker) -> list[str]:
+    monitor = Monitor(world)
+    monitor.watch()
+    people = [Operator(number, world.profile.repairs) for number in (1, 2)]
+    clients = [actors.Producer(100 * n, world.profile.bookings) for n in range(1, world.profile.producers + 1)]
+    for client in clients:
+        world.launch("client", client.start)
+    for person in people:
+        world.launch("web", person.start)
+    for _ in range(world.profile.relays):
+        world.launch("relay", actors.relay)
+    for _ in range(world.profile.workers):
+        world.launch("worker", actors.worker(broker))
+    for _ in range(world.profile.schedulers):
+        world.launch("scheduler", actors.scheduler)
+    while world.steps < MOST_STEPS and (
+        any(client.waiting for client in clients) or not all(person.has_finished for person in people)
+    ):
+        world.step()
+        _restart_the_dead(world, at_once=False)
+    world.faults_are_on = False
+    _restart_the_dead(world, at_once=True)
+    is_quiet = _drain(world)
+    monitor.stop()
+    world.current = None
+    if not is_quiet:
+        return [*world.errors, *monitor.violations, *oracle.leftovers()]
+    return [*world.errors, *monitor.violations, *oracle.violations(world)]
+
+
+def _restart_the_dead(world: World, *, at_once: bool) -> None:
+    """Be the supervisor, who starts anew what has died."""
+    for process in [each for each in world.processes if not each.is_alive]:
+        if at_once or world.rng.random() < 0.02:
+            world.processes.remove(process)
+            world.launch(process.role, process.start)
+
+
+def _drain(world: World) -> bool:
+    """Let everything come to rest; only a pause without an end needs a person."""
+    ConsumerState.objects.filter(paused_until=None).update(paused_at=None)
+    ends = world.now + DRAIN_SECONDS
+    while world.now < ends and world.steps < MOST_STEPS:
+        for _ in range(LOOK_EVERY):
+            world.step()
+            _restart_the_dead(world, at_once=True)
+        if _is_quiet():
+            return True
+    return _is_quiet()
+
+
+def _is_quiet() -> bool:
+    if connection.in_atomic_block:
+        return False
+    return not any(model.objects.exists() for model in (OutboxEntry, Delivery, RollupDelta))
