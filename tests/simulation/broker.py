@@ -33,6 +33,9 @@ class Broker:
     def connection_for_write(self) -> Broker:
         return self
 
+    def collect(self) -> None:
+        """Give up the connection: the next one is as good."""
+
     def waiting(self, queue: str) -> int:
         return self.queues[queue]
 

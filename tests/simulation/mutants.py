@@ -13,17 +13,18 @@ from messaging.consumers import Consumer
 from messaging.database import sqlite_sql, store
 from messaging.database.statements import Relayed
 from messaging.delivery import loop
+from messaging.delivery.gate import Claim
 
 
 def without_fence() -> None:
     """Every claim of a consumer bears the same token, so that a stale owner passes for the new one."""
-    deliver_once, patched = loop.deliver_once, _any(loop)
+    real, patched = loop.claim_and_deliver, _any(loop)
 
-    def unfenced(consumer: Consumer, turn: int = 0) -> int:
+    def unfenced(consumer: Consumer, turn: int = 0) -> Claim:
         patched.new_id = lambda: uuid5(UUID(int=0), consumer.name)
-        return deliver_once(consumer, turn)
+        return real(consumer, turn)
 
-    patched.deliver_once = unfenced
+    patched.claim_and_deliver = unfenced
 
 
 def without_recheck_at_settling() -> None:

@@ -41,7 +41,7 @@ class Operator:
 
     def _act(self) -> None:
         while self.left or self._repeat:
-            world().sleep(world().rng.random() * 12)
+            world().sleep(world().rng.random() * 6)
             act, self._repeat = self._repeat or self._choose(), None
             self.left -= 1 if self.left else 0
             if act is None:

@@ -49,6 +49,6 @@ class Profile:
     def options(self) -> dict[str, object]:
         """Return the settings.MESSAGING of this run."""
         return {
-            "allow_faults": True, "heartbeat_seconds": 3.0, "poll_seconds": 1.0,
+            "heartbeat_seconds": 3.0, "poll_seconds": 1.0,
             "chunk_limit": self.chunk_limit, "wakeups_per_consumer": self.wakeups,
         }  # fmt: skip

@@ -13,13 +13,13 @@ from django.db import connection
 
 from messaging import clock, failpoints, ids, relay, wakeups
 from messaging.database import _store, hint
-from messaging.delivery import delivering, execution, loop, presence
+from messaging.delivery import batches, delivering, execution, gate, loop, presence, together
 from messaging.settings import options
 from tests.simulation.broker import Broker
 from tests.simulation.stage import world
 from tests.simulation.world import Actor, Process
 
-TIMED: tuple[Any, ...] = (loop, execution, presence, relay)
+TIMED: tuple[Any, ...] = (loop, execution, presence, relay, together)
 """Modules of the bus that ask the monotonic clock."""
 
 
@@ -113,8 +113,8 @@ def begin(broker: Broker) -> None:
     patched.current_app = broker
     patched = hint
     patched._event = _Hint()
-    patched = delivering
-    patched.random = world().rng
+    for patched in (delivering, batches):
+        patched.random = world().rng
     options.cache_clear()
 
 
@@ -122,11 +122,13 @@ def install(process: Process) -> None:
     """Make the globals of the bus those of this process."""
     own = process.globals
     if not own:
-        own |= {"mine": {}, "sizers": {}, "stopping": _Event(), "lock": threading.Lock()}
+        own |= {"mine": {}, "sizers": {}, "last": {}, "gated": set(), "stopping": _Event(), "lock": threading.Lock()}
     patched: Any = presence
     patched._mine, patched._lock = own["mine"], own["lock"]
     patched = loop
-    patched._sizers, patched.stopping = own["sizers"], own["stopping"]
+    patched._sizers, patched._last_key, patched.stopping = own["sizers"], own["last"], own["stopping"]
+    patched = gate
+    patched._overridden = own["gated"]
 
 
 @contextmanager

@@ -15,4 +15,4 @@ DATABASES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     }
 }
-MESSAGING: dict[str, Any] = {"allow_faults": True}
+MESSAGING: dict[str, Any] = {}
