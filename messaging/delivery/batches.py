@@ -176,6 +176,7 @@ def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Toge
             settling.record_dropped(execution)
         if together.error is None and together.published:
             put(together.published)
+    tell(consumer, token, together.executions)
     return None
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 
-from messaging.consumers import all_consumers
+from messaging.consumers import Consumer, all_consumers
 from messaging.database import store
-from messaging.delivery.loop import deliver_once
-from messaging.models import ConsumerState, Delivery, ScheduledMessage
+from messaging.delivery.loop import claim_and_deliver
+from messaging.models import ConsumerState, Delivery, Schedule, ScheduledMessage
+from messaging.scheduling import firing
 from messaging.settings import options
 
 ROUNDS = 10_000
 Names = Collection[str] | None
 """Consumers to deliver to; None means all."""
 DueTime = Callable[[datetime, Names], datetime | None]
+held: dict[str, float] = {}
+"""Seconds until a limit lets a consumer have more of what is due, as its last claim was told."""
 
 
 def run_until_idle(consumers: Names = None) -> int:
@@ -29,7 +33,7 @@ def run_until_idle(consumers: Names = None) -> int:
     for _ in range(ROUNDS):
         relayed = relay_once()
         wanted = [c for c in all_consumers() if consumers is None or c.name in consumers]
-        delivered = sum(_with_callbacks(deliver_once, each) for each in wanted)
+        delivered = sum(_with_callbacks(_deliver, each) for each in wanted)
         total += delivered
         if not relayed and not delivered:
             return total
@@ -38,10 +42,19 @@ def run_until_idle(consumers: Names = None) -> int:
 
 def relay_once() -> int:
     """Do what a relay does in one turn; return how many rows moved."""
-    return store().move_due(options().relay_batch) + store().relay(options().relay_batch).taken
+    moved = firing.fire_due() + store().move_due(options().relay_batch)
+    return moved + store().relay(options().relay_batch).taken
 
 
-def _with_callbacks(act: Callable[..., int], *arguments: object) -> int:
+def _deliver(consumer: Consumer) -> int:
+    claim = claim_and_deliver(consumer)
+    held.pop(consumer.name, None)
+    if claim.wait:
+        held[consumer.name] = claim.wait
+    return claim.count
+
+
+def _with_callbacks(act: Callable[..., int], *arguments: Any) -> int:
     """Run what a handler asked for on commit, also inside a test's transaction, which never commits."""
     if not connection.in_atomic_block:
         return act(*arguments)
@@ -54,9 +67,10 @@ def _with_callbacks(act: Callable[..., int], *arguments: object) -> int:
     return result
 
 
-def next_due(now: datetime, consumers: Names = None) -> datetime | None:
+def next_due(now: datetime, consumers: Names = None, *, with_recurring: bool = True) -> datetime | None:
     """Return the earliest moment after ``now`` at which something is due, or None when nothing waits for a time."""
-    return min((moment for source in DUE_TIMES if (moment := source(now, consumers))), default=None)
+    sources = [*DUE_TIMES, _recurring_due] if with_recurring else DUE_TIMES
+    return min((moment for source in sources if (moment := source(now, consumers))), default=None)
 
 
 def _delivery_due(now: datetime, consumers: Names) -> datetime | None:
@@ -88,5 +102,15 @@ def _batch_due(now: datetime, consumers: Names) -> datetime | None:
     return min((moment for moment in moments if moment > now), default=None)
 
 
-DUE_TIMES: list[DueTime] = [_batch_due, _delivery_due, _message_due, _pause_over]
+def _limit_over(now: datetime, consumers: Names) -> datetime | None:
+    waits = [wait for name, wait in held.items() if consumers is None or name in consumers]
+    return now + timedelta(seconds=min(waits)) if waits else None
+
+
+def _recurring_due(now: datetime, consumers: Names) -> datetime | None:
+    running = Schedule.objects.filter(next_at__gt=now, paused_at=None, retired_at=None)
+    return running.order_by("next_at").values_list("next_at", flat=True).first()
+
+
+DUE_TIMES: list[DueTime] = [_batch_due, _delivery_due, _limit_over, _message_due, _pause_over]
 """What may be waiting for a time. Whatever else waits for one adds its own question here."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from messaging import clock
-from messaging.models import Attempt, DeadLetter, Delivery, Message, OutboxEntry
+from messaging.models import Attempt, DeadLetter, Delivery, Message, OutboxEntry, ScheduledMessage
 
 SHOWN = 8
 """Most lines of one kind; a test that fails after thousands of messages is read by a person too."""
@@ -33,6 +33,8 @@ def _happened() -> Iterator[str]:
     unrelayed = OutboxEntry.objects.count()
     if unrelayed:
         yield f"  not relayed yet: {unrelayed}; call run()"
+    for held in ScheduledMessage.objects.order_by("due_at")[:SHOWN]:
+        yield f"  scheduled: {held.type}, due in {(held.due_at - clock.now()).total_seconds():g} s"
     handled = Attempt.objects.filter(outcome=Attempt.Outcome.HANDLED).values_list("consumer", "message_id")
     yield f"  handled: {_counted(f'{types.get(id)} by {consumer}' for consumer, id in handled)}"
     for row in Delivery.objects.order_by("available_at")[:SHOWN]:

@@ -13,7 +13,7 @@ from django.db.models import F
 from messaging import clock
 from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import decode
-from messaging.models import Attempt, DeadLetter, Delivery, Message
+from messaging.models import Attempt, DeadLetter, Delivery, Message, ScheduledMessage
 from messaging.testing.naming import ConsumerName, consumer_of
 from messaging.testing.report import report
 
@@ -85,6 +85,17 @@ class Sightings:
         data = _by_id(model, [letter.message_id for letter in letters])
         kept = _matching(what, model, [data[letter.message_id] for letter in letters], times, fields)
         return [letter for letter in letters if data[letter.message_id] in kept]
+
+    def scheduled(
+        self, model: type[M], *, at: datetime | None = None, times: int | None = None, **fields: Any
+    ) -> list[M]:
+        """Assert that a message of this contract was published with a delay (due at ``at``) and still waits."""
+        waiting = ScheduledMessage.objects.filter(type=model.contract_name)
+        what = f"{model.contract_name} is scheduled"
+        if at is not None:
+            waiting, what = waiting.filter(due_at=at), f"{what} for {at}"
+        ids = list(waiting.order_by("due_at", "message_id").values_list("message_id", flat=True))
+        return _matching(what, model, _read(model, ids), times, fields)
 
     def retrying(
         self, model: type[M], *, by: ConsumerName | None = None, times: int | None = None, **fields: Any

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from messaging import ContractError, MessageExpired, Retry, publish
 from messaging.consumers import Guarantee
@@ -58,6 +59,17 @@ class TestExpiry:
         harness.run()
         assert ledger() == ["ICE 1"]
         assert DeadLetter.objects.get().state == "resolved"
+
+    def test_is_told_to_the_operator_before_a_replay(
+        self, harness: Harness, station: Station, admin_client: Client
+    ) -> None:
+        station.declare()
+        pause_consumer(name=ANNOUNCE, actor=ANA, reason="maintenance", until=harness.now + timedelta(hours=1))
+        harness.publish(TrainArrived(train="ICE 1"), expires_in="1m")
+        harness.finish()
+        [letter] = harness.dead_lettered(TrainArrived, reason="expired")
+        page = admin_client.get(f"/dead-letters/one/{letter.id}").content.decode()
+        assert "A replay handles it all the same" in page
 
     def test_spares_the_neighbours_of_a_chunk(self, harness: Harness, station: Station) -> None:
         station.declare()

@@ -9,8 +9,10 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from messaging import Context, PermanentError, Retry, RetryLater, clock, publish
+from messaging import Context, PermanentError, Rate, Retry, RetryLater, clock, publish, recurring
 from messaging.models import Attempt, Delivery, Message, Subscription, Worker
+from messaging.scheduling.recurring import forget_schedule
+from messaging.scheduling.synchronising import synchronise_schedules
 from messaging.testing import Harness, harness
 from tests.factories import ANNOUNCE, CLEAN, DoorsOpened, Station, TrainArrived, announce, ledger, write
 
@@ -144,6 +146,32 @@ class TestVirtualClock:
         assert bus.finish() == 3
         assert bus.now == start + timedelta(seconds=310)
         assert ledger() == ["ICE 1"]
+
+    def test_fires_what_was_scheduled_and_what_recurs(self, bus: Harness, station: Station) -> None:
+        recurring("station.tick", DoorsOpened(train="tick"), every="1m")
+        synchronise_schedules()
+        try:
+            station.declare()
+            bus.publish(TrainArrived(train="ICE 1"), delay="90s")
+            bus.scheduled(TrainArrived, at=bus.now + timedelta(seconds=90), times=1)
+            bus.advance("3m")
+            bus.scheduled(TrainArrived, times=0)
+            assert ledger() == ["ICE 1"]
+            assert len(bus.published(DoorsOpened, train="tick")) in {2, 3}
+            assert bus.finish() == 0
+        finally:
+            forget_schedule("station.tick")
+
+    def test_lets_a_rate_limit_have_its_tokens(self, bus: Harness, station: Station) -> None:
+        station.declare(rate_limit=Rate(2, per="1m", burst=2))
+        for n in range(6):
+            bus.publish(TrainArrived(train=f"RE {n}"))
+        bus.run()
+        assert ledger() == ["RE 0", "RE 1"]
+        start = bus.now
+        bus.finish()
+        assert len(ledger()) == 6
+        assert bus.now - start >= timedelta(minutes=1, seconds=55)
 
     def test_needs_a_zone(self, db: None) -> None:
         with pytest.raises(ValueError, match="has no time zone"), harness(at=datetime(2026, 1, 1)):  # noqa: DTZ001
