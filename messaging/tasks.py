@@ -5,10 +5,17 @@ from __future__ import annotations
 import logging
 
 from celery import shared_task
-from celery.signals import task_prerun, worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
+from celery.signals import (
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 from django.db import close_old_connections
 
-from messaging import chain, maintenance, pruning, rescue, rollups, signals
+from messaging import chain, housekeeping, maintenance, pruning, rescue, rollups, signals
 from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
 from messaging.delivery.presence import name_session, presence, sign_off
@@ -97,6 +104,20 @@ def prune() -> dict[str, int]:
 def _drop_broken_connections(**_: object) -> None:
     """A connection that broke in an earlier task is opened anew; kept connections are otherwise never checked."""
     close_old_connections()
+
+
+@task_prerun.connect(weak=False)
+def _note_begin(task_id: str = "", task: object = None, **_: object) -> None:
+    if getattr(task, "name", "") in SCHEDULE:
+        housekeeping.begin(task_id)
+
+
+@task_postrun.connect(weak=False)
+def _note_end(
+    task_id: str = "", task: object = None, retval: object = None, state: str | None = None, **_: object
+) -> None:
+    if (name := getattr(task, "name", "")) in SCHEDULE:
+        housekeeping.end(task_id, name, is_done=state == "SUCCESS", result=retval)
 
 
 @worker_process_init.connect(weak=False)

@@ -11,6 +11,7 @@ from ninja import Schema
 from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints
 
 from console.api.problems import Problem
+from messaging.queries import outbox
 from messaging.queries.messages import Status
 
 Row = TypeVar("Row")
@@ -101,6 +102,28 @@ class AuditQuery(Query):
     action: Text = ""
 
 
+class DueQuery(Query):
+    """Of lists whose next due row comes first."""
+
+    after: Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)] = Field(  # type: ignore[assignment]
+        "", description="The `next` of the page before: continues with what is due later."
+    )
+
+
+class ScheduledQuery(DueQuery):
+    type: Text = ""
+
+
+class WaitingQuery(DueQuery):
+    consumer: Text = ""
+
+
+class OutboxQuery(Query):
+    after: int | None = Field(  # type: ignore[assignment]
+        None, ge=0, le=2**62, description="The `next` of the page before: continues with newer rows."
+    )
+
+
 class RevealQuery(Schema):
     reveal: bool = Field(False, description="Show masked fields: needs the scope reveal and a reason; is audited.")
     reason: OptionalReason = ""
@@ -113,6 +136,21 @@ class Listing(Schema, Generic[Row]):
     next: UUID | None
 
 
+class DueListing(Schema, Generic[Row]):
+    """The next due first. ``next`` is the cursor for `after`; null on the last page."""
+
+    items: list[Row]
+    next: str | None
+
+
+class OutboxAnswer(Schema):
+    """Rows oldest first."""
+
+    state: outbox.OutboxState
+    items: list[outbox.OutboxRow]
+    next: int | None
+
+
 class Items(Schema, Generic[Row]):
     items: list[Row]
 
@@ -123,6 +161,32 @@ class Why(Body):
 
 class OptionalWhy(Body):
     reason: OptionalReason = ""
+
+
+class WaitingChange(OptionalWhy):
+    ids: list[Annotated[str, StringConstraints(max_length=300), AfterValidator(_storable)]] = Field(
+        min_length=1, max_length=500, description='"<message id>/<run>/<consumer>", as the list gives them.'
+    )
+
+
+class RefusedOne(Schema):
+    id: str
+    why: str
+
+
+class DeliveriesDone(Schema):
+    done: list[str]
+    refused: list[RefusedOne]
+
+
+class ScheduleChanged(Schema):
+    name: str
+    is_paused: bool
+
+
+class Fired(Schema):
+    name: str
+    message_id: UUID
 
 
 class PauseRequest(Why):

@@ -22,7 +22,13 @@ from messaging.queries.chain import chain_status
 
 FILTERS = ("actor", "action", "outcome", "target")
 OUTCOMES = ("done", "refused", "denied")
-_PAGES = {"consumer": "consumer", "message": "message", "quarantine": "quarantined", "dead_letter": "dead-letter"}
+_PAGES = {
+    "consumer": "consumer",
+    "message": "message",
+    "quarantine": "quarantined",
+    "dead_letter": "dead-letter",
+    "schedule": "schedule",
+}
 """Which page shows a target of this kind."""
 
 

@@ -32,6 +32,11 @@ class Shell:
     environment: str
     release: str
 
+    @property
+    def late(self) -> int:
+        """What should have fired by now: scheduled messages and schedules."""
+        return self.vitals.scheduled_overdue + self.vitals.schedules_failing
+
 
 _kept: kept.Kept[Shell] = kept.shell
 

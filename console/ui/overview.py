@@ -134,6 +134,12 @@ def _troubles(vitals: reads.Vitals, consumers: list[ConsumerRow]) -> list[Troubl
         )
     elif vitals.outbox_lag_seconds > LAG_SECONDS:
         found.append(("retrying", f"The relay is {span(int(vitals.outbox_lag_seconds))} behind", "overview"))
+    if overdue := vitals.scheduled_overdue:
+        text = f"{number(overdue)} scheduled message{'s are' if overdue > 1 else ' is'} overdue"
+        found.append(("retrying", text, "scheduled"))
+    if idle := vitals.schedules_failing:
+        text = f"{number(idle)} recurring schedule{'s do' if idle > 1 else ' does'} not fire"
+        found.append(("dead", text, "scheduled"))
     if not vitals.workers_alive:
         found.append(("dead", "No worker is alive: nothing is handled", "overview"))
     elif silent := vitals.workers_known - vitals.workers_alive:

@@ -15,5 +15,7 @@ urlpatterns = [
     path("", include("console.ui.resubmit")),
     path("", include("console.ui.quarantine")),
     path("", include("console.ui.consumers")),
+    path("", include("console.ui.scheduled")),
+    path("", include("console.ui.outbox")),
     path("", include("console.ui.audit")),
 ]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection as default_connection
+from django.db.models import TextField, Value
 from django.db.utils import DatabaseError, InterfaceError, OperationalError
 
 from messaging import clock
@@ -37,6 +38,14 @@ def retention() -> Iterator[None]:
 def text_time(moment: datetime) -> str:
     """Return ``moment`` as SQLite stores it: UTC, always six digits, so that text order is time order."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def moment_in_query(moment: datetime) -> Any:
+    """Return ``moment`` for a comparison with a column that the bus's own statements wrote.
+
+    Django leaves zero microseconds out, so on SQLite its text would stand before the same time as the bus writes it.
+    """
+    return Value(text_time(moment), TextField()) if default_connection.vendor == "sqlite" else moment
 
 
 def must_run_again(error: DatabaseError) -> bool:

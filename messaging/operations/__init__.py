@@ -28,6 +28,13 @@ from messaging.operations.faults import Faults, end_faults, inject_faults
 from messaging.operations.limits import clear_override, override_limits, reset_breaker, trip_breaker
 from messaging.operations.quarantine import discard_quarantined, retry_quarantined
 from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
+from messaging.operations.scheduling import (
+    cancel_messages,
+    fire_schedule,
+    hasten_messages,
+    pause_schedule,
+    resume_schedule,
+)
 
 __all__ = [
     "OPERATE",
@@ -44,6 +51,7 @@ __all__ = [
     "ResubmitCheck",
     "ResubmitResult",
     "cancel_deliveries",
+    "cancel_messages",
     "check_resubmission",
     "clear_override",
     "command_line",
@@ -51,15 +59,19 @@ __all__ = [
     "discard_quarantined",
     "drain_consumer",
     "end_faults",
+    "fire_schedule",
     "hasten_deliveries",
+    "hasten_messages",
     "inject_faults",
     "override_limits",
     "pause_consumer",
+    "pause_schedule",
     "replay_dead_letters",
     "request_chain_check",
     "reset_breaker",
     "resubmit_dead_letter",
     "resume_consumer",
+    "resume_schedule",
     "retry_quarantined",
     "task",
     "trip_breaker",

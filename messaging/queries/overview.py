@@ -19,12 +19,15 @@ from messaging.models import (
     OutboxEntry,
     QuarantinedMessage,
     RollupDelta,
+    Schedule,
+    ScheduledMessage,
     Total,
     TypeTotal,
     Worker,
 )
 from messaging.queries import rates
 from messaging.queries.consumers import IS_UNRESOLVED
+from messaging.queries.scheduling import OVERDUE
 from messaging.settings import options
 
 _SERIES_OF: dict[str, str] = {
@@ -70,6 +73,12 @@ class Vitals:
     """Consumers whose backlog passed its limit."""
     quarantined: int
     """Open in quarantine or parked."""
+    scheduled: int
+    """Messages that wait for their time."""
+    scheduled_overdue: int
+    """Of them: should have gone by now."""
+    schedules_failing: int
+    """Recurring schedules whose message cannot be made, or whose due time passed and nobody fired it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +117,7 @@ class TypeRow:
 def vitals() -> Vitals:
     """Read the state of the bus in four statements."""
     now = clock.now()
-    counts, held = _counts(), _held(now)
+    counts, held = _counts(now), _held(now)
     outbox_rows, outbox_oldest = counts["outbox"]
     backlog, oldest_at = counts["delivery"]
     processes = [(row.role, row.is_alive) for row in workers(now=now)]
@@ -128,6 +137,9 @@ def vitals() -> Vitals:
         ),
         behind=tuple(name for name, _, is_behind in held if is_behind),
         quarantined=counts["quarantine"][0],
+        scheduled=counts["scheduled"][0],
+        scheduled_overdue=counts["overdue"][0],
+        schedules_failing=counts["schedule"][0],
     )
 
 
@@ -141,16 +153,26 @@ def _held(now: datetime) -> list[tuple[str, bool, bool]]:
     ]  # fmt: skip
 
 
-def _counts() -> dict[str, tuple[int, datetime | None]]:
+def _counts(now: datetime) -> dict[str, tuple[int, datetime | None]]:
     """Count the hot tables and find the oldest row of each, in one statement."""
     parts = [
         _count(OutboxEntry.objects.all(), "outbox", "created_at"),
         _count(Delivery.objects.all(), "delivery", "created_at"),
         _count(DeadLetter.objects.filter(IS_UNRESOLVED), "dead_letter", "dead_at"),
         _count(QuarantinedMessage.objects.filter(state="open"), "quarantine", "received_at"),
+        _count(ScheduledMessage.objects.all(), "scheduled", "due_at"),
+        _count(ScheduledMessage.objects.filter(due_at__lt=now - OVERDUE), "overdue", "due_at"),
+        _count(
+            Schedule.objects.filter(Q(failures__gt=0) | Q(next_at__lt=now - OVERDUE), paused_at=None, retired_at=None),
+            "schedule",
+            "next_at",
+        ),
     ]
     found = {kind: (count, oldest) for kind, count, oldest in parts[0].union(*parts[1:], all=True)}
-    return {kind: found.get(kind, (0, None)) for kind in ("outbox", "delivery", "dead_letter", "quarantine")}
+    return {kind: found.get(kind, (0, None)) for kind in _COUNTED}
+
+
+_COUNTED = ("outbox", "delivery", "dead_letter", "quarantine", "scheduled", "overdue", "schedule")
 
 
 def _count(rows: QuerySet[Any], kind: str, time: str) -> QuerySet[Any, Any]:

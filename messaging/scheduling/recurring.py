@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from messaging.scheduling.rules import Rule
 Missed = Literal["one", "skip", "all"]
 MISSED = ("one", "skip", "all")
 Factory = Callable[[datetime], MessageModel]
-_NAME_LIMIT = 200
+_NAME = re.compile(r"[\w.:-]{1,200}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,10 @@ def recurring(
         rule.check()
     except ConfigurationError as error:
         raise ConfigurationError(f"recurring({name!r}): {error}.") from error
-    if not 0 < len(name) <= _NAME_LIMIT:
-        raise ConfigurationError(f"recurring({name!r}): a name has 1 to {_NAME_LIMIT} characters.")
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"recurring({name!r}): a name has 1 to 200 letters, digits, dots, dashes, colons or _."
+        )
     if missed not in MISSED or not 1 <= missed_limit <= 1000:
         raise ConfigurationError(
             f"recurring({name!r}): missed= is one of {', '.join(MISSED)}, missed_limit= 1 to 1000."

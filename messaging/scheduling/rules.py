@@ -22,6 +22,7 @@ GRACE = timedelta(seconds=60)
 """A due time that is later than this has been missed; the policy says what becomes of it."""
 LOOKED_AT = 10_000
 """Most due times that are counted after a downtime."""
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,9 +56,10 @@ class Rule:
             raise ConfigurationError(f"cron={self.cron!r} is never due: {error}") from error
 
     def words(self) -> str:
-        """Say it in words ("At 03:00 on Monday")."""
+        """Say it in words ("At 03:00 on Monday", "Every 15 min")."""
         if self.interval_seconds is not None:
-            return f"Every {timedelta(seconds=self.interval_seconds)}"
+            size, unit = next(each for each in _UNITS if self.interval_seconds % each[0] == 0)
+            return f"Every {self.interval_seconds // size} {unit}"
         return CronSim(self.cron, _EPOCH).explain()
 
     def next_after(self, moment: datetime) -> datetime:

@@ -69,6 +69,10 @@ class TestInterval:
         assert due(rule, SPRING + timedelta(minutes=7), 2) == ["29. 00:15", "29. 00:30"]
         assert due(rule, SPRING + timedelta(minutes=15), 1) == ["29. 00:30"]
 
+    @pytest.mark.parametrize(("seconds", "words"), [(15, "15 s"), (900, "15 min"), (5400, "90 min"), (86400, "1 d")])
+    def test_is_said_in_words(self, seconds: int, words: str) -> None:
+        assert Rule(interval_seconds=seconds).words() == f"Every {words}"
+
 
 class TestPlan:
     RULE = Rule(interval_seconds=3600)
