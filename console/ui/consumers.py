@@ -54,6 +54,8 @@ class Forecast:
     drain_seconds: float | None
     after_15_minutes: int
     after_an_hour: int
+    at_resume: int | None
+    """How many will wait when a pause ends by itself; None without such an end."""
 
 
 def marked(rows: Sequence[reads.ConsumerRow]) -> list[Line]:
@@ -84,11 +86,13 @@ def _held_by(row: reads.ConsumerRow, shut: dict[tuple[str, str], str]) -> tuple[
 def forecast(row: reads.ConsumerRow) -> Forecast:
     worked = [count for count in row.per_minute if count]
     per_second = row.handled_per_second or (sum(worked[-15:]) / len(worked[-15:]) / 60 if worked else 0.0)
+    left = (row.paused_until - clock.now()).total_seconds() if row.paused_at and row.paused_until else None
     return Forecast(
         per_second=per_second,
         drain_seconds=row.backlog / per_second if per_second else None,
         after_15_minutes=round(row.backlog + per_second * 900),
         after_an_hour=round(row.backlog + per_second * 3600),
+        at_resume=round(row.backlog + per_second * max(0.0, left)) if left is not None and per_second else None,
     )
 
 
