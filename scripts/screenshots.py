@@ -134,6 +134,8 @@ PAGES: dict[str, Visit] = {
     "dead-letter-group": at("/dead-letters/{fingerprint}"),
     "resubmit": edit,
     "consumers": at("/consumers"),
+    "scheduled": at("/scheduled?tab=retries"),
+    "outbox": at("/outbox"),
 }
 
 
