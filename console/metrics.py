@@ -30,6 +30,7 @@ _CONSUMER_GAUGES = {
     "signalbox_consumer_running": ("Deliveries claimed by a worker.", "running"),
     "signalbox_consumer_claims": ("Live claims: workers that run it now.", "claims"),
     "signalbox_consumer_dead_letters": ("Unresolved dead letters.", "dead_letters"),
+    "signalbox_consumer_blocked_keys": ("Keys that wait behind a dead letter.", "blocked_keys"),
 }
 _HISTOGRAMS: tuple[tuple[str, str, Kind], ...] = (
     ("signalbox_critical_time_seconds", "From the producer's commit to handled.", "critical"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router
+from ninja import Query, Router
 
 from console.api import breakers, idempotency
 from console.api.authentication import Bearer, actor_of
@@ -13,14 +13,19 @@ from console.api.schemas import (
     Changed,
     ConsumerChanged,
     Items,
+    KeyReleased,
+    KeysQuery,
     LimitsRequest,
+    Listing,
     OptionalWhy,
     PauseRequest,
+    ReleaseKey,
     TripRequest,
     Why,
 )
 from messaging import operations
 from messaging.queries import consumers as queries
+from messaging.queries import lanes
 
 router = Router(tags=["consumers"])
 
@@ -155,3 +160,37 @@ def clear(request: HttpRequest, name: str, payload: OptionalWhy | None = None) -
         request_id=idempotency.request_id(request),
     )
     return {"name": name, "status": "as declared"}
+
+
+@router.get(
+    "/{name}/blocked-keys",
+    auth=Bearer("read"),
+    response=answers({200: Listing[lanes.BlockedKey]}),
+    operation_id="list_blocked_keys",
+)
+def list_blocked_keys(request: HttpRequest, name: str, query: Query[KeysQuery]) -> Any:
+    """List the keys that wait behind a dead letter, the longest blocked first."""
+    query.only_known(request)
+    if queries.get_consumer(name) is None:
+        raise not_found("consumer of this name")
+    found = lanes.blocked_keys(name, limit=query.limit, after=query.after)
+    return {"items": found, "next": found[-1].id if len(found) == query.limit else None}
+
+
+@router.post(
+    "/{name}/release-key",
+    auth=Bearer("operate"),
+    response=answers({200: KeyReleased}, changes=True),
+    openapi_extra=_CHANGE,
+    operation_id="release_key",
+)
+def release_key(request: HttpRequest, name: str, payload: ReleaseKey) -> Any:
+    """Let the messages of a key go on past its dead letters, which stay open."""
+    released = operations.release_key(
+        name=name,
+        key=payload.key,
+        actor=actor_of(request),
+        reason=payload.reason,
+        request_id=idempotency.request_id(request),
+    )
+    return {"name": name, "key": payload.key, "released": released}

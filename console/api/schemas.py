@@ -248,6 +248,20 @@ class ConsumerChanged(Schema):
     is_paused: bool
 
 
+class KeysQuery(Query):
+    pass
+
+
+class ReleaseKey(Why):
+    key: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+
+
+class KeyReleased(Schema):
+    name: str
+    key: str
+    released: int = Field(description="Dead letters that held it; they stay open.")
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

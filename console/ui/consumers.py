@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,18 +13,19 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from console.actors import actor_of
 from console.ui import context as page_context
 from console.ui import limits
-from console.ui.access import viewer
+from console.ui.access import operator, viewer
 from console.ui.limits import limit_facts
 from console.ui.markup.numbers import number, span
 from console.ui.traffic_charts import WINDOWS, traffic_charts, window_named
 from messaging import clock, operations
 from messaging.errors import OperationRefused
 from messaging.queries import consumers as reads
+from messaging.queries import lanes
 from messaging.queries.dead_letters import failure_groups
 from messaging.queries.limits import open_breakers
 
@@ -32,6 +34,8 @@ FAILING_SHARE = 0.05
 LATE = timedelta(minutes=1)
 """From here on the oldest unhandled delivery is marked as late."""
 PAUSES = (("15", "15 minutes"), ("60", "1 hour"), ("", "Until somebody resumes it"))
+BLOCKED_SHOWN = 50
+"""Blocked keys on a consumer's page; REST lists them all."""
 STATUSES = {"conflict": 409, "request_id_reused": 409, "not_found": 404}
 
 
@@ -171,6 +175,38 @@ def resume(request: HttpRequest, name: str) -> HttpResponse:
     return redirect("consumer", name)
 
 
+@require_http_methods(["GET", "POST"])
+@operator
+def release_key(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask why a key should go on past its dead letter, and let it."""
+    key = (request.POST or request.GET).get("key", "")[:200]
+    row = reads.get_consumer(name)
+    if row is None:
+        raise Http404(f"There is no consumer {name!r}.")
+    refused = None
+    if request.method == "POST":
+        try:
+            operations.release_key(
+                name=name,
+                key=key,
+                actor=actor_of(request),
+                reason=request.POST.get("reason", "").strip(),
+                request_id=request.POST.get("request_id") or None,
+            )
+        except OperationRefused as refusal:
+            refused = refusal
+        else:
+            messages.success(request, f"The key {key} goes on. Its dead letters stay open.")
+            page_context.forget()
+            return redirect("consumer", name)
+    context = {
+        "row": row, "key": key, "refused": refused, "typed": request.POST, "request_id": str(uuid4()),
+        "blocked": next((each for each in lanes.blocked_keys(name, key=key)), None),
+    }  # fmt: skip
+    status = STATUSES.get(refused.code, 422) if refused else 200
+    return render(request, "consumers/release.html", context, status=status)
+
+
 def _answer(request: HttpRequest, name: str, action: str, refusal: OperationRefused) -> HttpResponse:
     if refusal.code == "forbidden":
         raise PermissionDenied("messaging.operate")
@@ -200,6 +236,8 @@ def _detail(
         "forecast": forecast(row),
         "traffic": traffic_charts(window, consumer=name),
         "windows": WINDOWS,
+        "blocked": lanes.blocked_keys(name, limit=BLOCKED_SHOWN) if row.blocked_keys else [],
+        "filter": json.dumps(row.filter, indent=2, ensure_ascii=False) if row.filter else "",
         "groups": [group for group in failure_groups() if group.consumer == name],
         "guarantee": row.guarantee.replace("_", " ").capitalize(),
         "policy": [(key.replace("_", " ").capitalize(), _words(value)) for key, value in row.policy.items()],
@@ -237,5 +275,6 @@ urlpatterns = [
     path("dependencies", limits.dependencies, name="dependencies"),
     path("dependencies/<path:name>/trip", limits.trip, {"kind": "dependency"}, name="dependency-trip"),
     path("dependencies/<path:name>/reset", limits.reset, {"kind": "dependency"}, name="dependency-reset"),
+    path("consumers/<path:name>/release-key", release_key, name="consumer-release-key"),
     path("consumers/<path:name>", detail_page, name="consumer"),
 ]

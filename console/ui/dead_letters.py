@@ -19,7 +19,7 @@ from console.ui.bodies import shown_body
 from console.ui.search import cursor
 from messaging import clock
 from messaging.operations import discard_dead_letters, replay_dead_letters
-from messaging.queries import audit, dead_letters, messages
+from messaging.queries import audit, dead_letters, lanes, messages
 from messaging.queries.dead_letters import DeadLetterFilter
 
 PAGE = 50
@@ -157,6 +157,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
         "ids": eligible,
         "left_out": _left_out(ids, states),
         "consumers": dead_letters.consumers_of(eligible),
+        "overtaken": lanes.overtaken(eligible),
         "fingerprint": fingerprint,
         "is_whole": whole,
         "total": total,

@@ -103,7 +103,8 @@ class PostgresStore(Store):
     def claim_in_order(self, *, consumer: str, token: UUID, worker: UUID, limit: int, after: str = "") -> Lanes:
         given = {"consumer": consumer, "token": token, "worker": worker, "limit": limit, "after": after}
         with _cursor() as cursor:
-            claimed, heads, last = cursor.execute(lanes.CLAIM_IN_ORDER, given).fetchall()[0]
+            # Planned anew each time: a plan made while the table was empty would read all of it for every key.
+            claimed, heads, last = cursor.execute(lanes.CLAIM_IN_ORDER, given, prepare=False).fetchall()[0]
         return Lanes(claimed=claimed, last=last if heads == limit else None)
 
     def lock(self, *, token: UUID, only: UUID | None = None, in_order: bool = False) -> list[Claimed]:

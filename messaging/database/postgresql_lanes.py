@@ -10,22 +10,28 @@ HORIZON = """coalesce((
             END FROM messaging_consumerstate c WHERE c.name = %(consumer)s
         ), 'infinity')"""
 
-# A dead letter that holds its lane: unresolved, and no operator released the key.
-BLOCKS = """
-    SELECT 1 FROM messaging_deadletter x
+# Each guard asks for the lowest position that stands before a delivery, in the order of its index: an EXISTS is planned
+# as if one were met soon, and reads the whole table when there is none.
+_DEAD = """(
+    SELECT x.position FROM messaging_deadletter x
     WHERE x.blocks AND x.state NOT IN ('resolved', 'discarded')
-        AND x.consumer = d.consumer AND x.key = d.key AND x.position < d.position"""
+        AND x.consumer = d.consumer AND x.key = d.key AND x.position < d.position
+    ORDER BY x.position LIMIT 1
+) IS NULL"""
+_RELAYED = """(
+    SELECT o.position FROM messaging_outboxentry o WHERE o.key = d.key AND o.position < d.position
+    ORDER BY o.position LIMIT 1
+) IS NULL"""
 
 # Asked again when the rows are locked, on a fresh snapshot: whatever became of the row before it, one that failed, was
 # rescued, or was taken by another worker stops its followers. Under the same token it ran a moment ago.
-MAY_RUN = f"""
-    AND (d.position IS NULL OR (
-        NOT EXISTS (
-            SELECT 1 FROM messaging_delivery e
-            WHERE e.consumer = d.consumer AND e.key = d.key AND e.position < d.position AND e.position IS NOT NULL
-                AND e.claim_token IS DISTINCT FROM d.claim_token
-        ) AND NOT EXISTS ({BLOCKS})
-    ))"""
+_UNCLAIMED = """(
+    SELECT e.position FROM messaging_delivery e
+    WHERE e.consumer = d.consumer AND e.key = d.key AND e.position < d.position
+        AND e.claim_token IS DISTINCT FROM d.claim_token
+    ORDER BY e.position LIMIT 1
+) IS NULL"""
+MAY_RUN = f"AND (d.position IS NULL OR ({_UNCLAIMED} AND {_DEAD}))"
 
 # The heads are found by skipping from key to key, so a key that must wait costs a probe, however much waits behind it.
 # A lower position may still be in the outbox, or in the hands of a relay that has not committed: in one snapshot it is
@@ -38,31 +44,31 @@ WITH RECURSIVE lane (key) AS (
         SELECT min(n.key) FROM messaging_delivery n
         WHERE n.consumer = %(consumer)s AND n.position IS NOT NULL AND n.key > lane.key
     ) FROM lane WHERE lane.key IS NOT NULL
+), free AS MATERIALIZED (
+    SELECT f.message_id, f.consumer, f.run, f.key
+    FROM lane CROSS JOIN LATERAL (
+        SELECT d.*, {_RELAYED} AND {_DEAD} AS may_start FROM messaging_delivery d
+        WHERE d.consumer = %(consumer)s AND d.key = lane.key AND d.position IS NOT NULL
+        ORDER BY d.position LIMIT 1
+    ) f
+    WHERE f.claim_token IS NULL AND f.available_at <= clock_timestamp() AND f.created_at <= {HORIZON} AND f.may_start
+    LIMIT %(limit)s
 ), head AS MATERIALIZED (
     SELECT d.message_id, d.consumer, d.run, d.key, d.position, d.failures, d.is_alone
-    FROM lane JOIN messaging_delivery d ON d.consumer = %(consumer)s AND d.key = lane.key AND d.position = (
-        SELECT min(f.position) FROM messaging_delivery f
-        WHERE f.consumer = %(consumer)s AND f.key = lane.key AND f.position IS NOT NULL
-    )
-    WHERE d.claim_token IS NULL AND d.available_at <= clock_timestamp()
-        AND NOT EXISTS (SELECT 1 FROM messaging_outboxentry o WHERE o.key = d.key AND o.position < d.position)
-        AND NOT EXISTS ({BLOCKS})
-        AND d.created_at <= {HORIZON}
-    LIMIT %(limit)s
+    FROM free f JOIN messaging_delivery d USING (message_id, consumer, run)
+    WHERE d.claim_token IS NULL
     FOR UPDATE OF d SKIP LOCKED
 ), follower AS (
     SELECT r.message_id, r.consumer, r.run
     FROM head h CROSS JOIN LATERAL (
         SELECT d.message_id, d.consumer, d.run, bool_and(
             d.claim_token IS NULL AND d.available_at <= clock_timestamp() AND d.failures = 0 AND NOT d.is_alone
-            AND d.created_at <= {HORIZON}
-            AND NOT EXISTS (SELECT 1 FROM messaging_outboxentry o WHERE o.key = d.key AND o.position < d.position)
-            AND NOT EXISTS ({BLOCKS})
-        ) OVER (ORDER BY d.position, d.message_id) AS is_next
+            AND d.created_at <= {HORIZON} AND {_RELAYED} AND {_DEAD}
+        ) OVER (ORDER BY d.position) AS is_next
         FROM (
             SELECT * FROM messaging_delivery b
             WHERE b.consumer = %(consumer)s AND b.key = h.key AND b.position > h.position
-            ORDER BY b.position, b.message_id LIMIT %(limit)s
+            ORDER BY b.position LIMIT %(limit)s
         ) d
     ) r
     WHERE r.is_next AND h.failures = 0
@@ -79,7 +85,7 @@ WITH RECURSIVE lane (key) AS (
     WHERE d.message_id = c.message_id AND d.consumer = c.consumer AND d.run = c.run AND d.claim_token IS NULL
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM claimed), count(*), max(key) FROM head"""
+SELECT (SELECT count(*) FROM claimed), count(*), max(key) FROM free"""
 
 _SUBSCRIBED_IN_ORDER = "EXISTS (SELECT 1 FROM messaging_subscription s WHERE s.type = {type} AND s.is_ordered)"
 

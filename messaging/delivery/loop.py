@@ -141,8 +141,9 @@ def _claim_in_order(consumer: Consumer, token: UUID, worker: UUID, limit: int) -
     claim = partial(store().claim_in_order, consumer=consumer.name, token=token, worker=worker, limit=limit)
     after = _last_key.get(consumer.name, "")
     lanes = claim(after=after)
-    if not lanes.claimed and after:
-        lanes = claim()
+    while not lanes.claimed and (lanes.last or after):  # others took these, or the end of the keys was reached
+        after = lanes.last or ""
+        lanes = claim(after=after)
     _last_key[consumer.name] = lanes.last or ""
     return lanes.claimed
 

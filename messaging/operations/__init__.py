@@ -25,6 +25,7 @@ from messaging.operations.deliveries import (
     hasten_deliveries,
 )
 from messaging.operations.faults import Faults, end_faults, inject_faults
+from messaging.operations.lanes import release_key
 from messaging.operations.limits import clear_override, override_limits, reset_breaker, trip_breaker
 from messaging.operations.quarantine import discard_quarantined, retry_quarantined
 from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
@@ -66,6 +67,7 @@ __all__ = [
     "override_limits",
     "pause_consumer",
     "pause_schedule",
+    "release_key",
     "replay_dead_letters",
     "request_chain_check",
     "reset_breaker",

@@ -11,8 +11,9 @@ from typing import Any
 from django.db.models import Count, Min, Q
 
 from messaging import clock
-from messaging.models import ConsumerState, DeadLetter, Delivery, Subscription
-from messaging.queries import rates
+from messaging.models import Attempt, ConsumerState, DeadLetter, Delivery, Subscription
+from messaging.queries import lanes, rates
+from messaging.queries.lanes import IS_UNRESOLVED
 from messaging.queries.limits import GateRow, gates_of, in_force
 from messaging.queries.pages import is_storable
 from messaging.rollups import BATCHES
@@ -20,9 +21,6 @@ from messaging.rollups import BATCHES
 RATE_WINDOW = timedelta(minutes=5)
 FAILING_WINDOW = timedelta(minutes=15)
 HISTORY_MINUTES = 60
-
-# Written as the partial index of unresolved dead letters is: SQLite uses that index for this very expression only.
-IS_UNRESOLVED = ~Q(state__in=["resolved", "discarded"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +33,13 @@ class ConsumerRow:
     description: str
     handler: str
     policy: dict[str, object]
+    is_ordered: bool
+    on_failure: str
+    """Of an ordered consumer: "block" or "skip" what follows a dead letter with the same key."""
+    blocked_keys: int
+    filter: dict[str, object] | None
+    filtered_last_hour: int
+    """Messages that the filter kept out."""
     subscriptions: tuple[str, ...]
     backlog: int
     waiting: int
@@ -103,6 +108,7 @@ def _read(name: str = "") -> list[ConsumerRow]:
     dead = dict(
         DeadLetter.objects.filter(IS_UNRESOLVED, **narrow).values_list("consumer").annotate(Count("id")).order_by()
     )
+    blocked = lanes.count_blocked_keys(name)
     minutes = rates.minutes_until(now, count=HISTORY_MINUTES)
     tallies: dict[str, list[rates.Tally]] = defaultdict(list)
     for tally in rates.tallies(since=minutes[0], consumer=name):
@@ -118,6 +124,7 @@ def _read(name: str = "") -> list[ConsumerRow]:
             _rates(tallies[state.name], now, minutes),
             histograms.get(state.name, {}),
             gates.get(state.name),
+            blocked.get(state.name, 0),
             now,
         )
         for state in states
@@ -154,6 +161,7 @@ def _rates(tallies: Sequence[rates.Tally], now: datetime, minutes: Sequence[date
             calls += tally.count if tally.outcome == BATCHES else 0
             done += tally.count if tally.outcome in rates.HANDLED else 0
     return {
+        "filtered_last_hour": sum(tally.count for tally in tallies if tally.outcome == Attempt.Outcome.FILTERED),
         "handled_per_second": recent / (now - rate_since).total_seconds(),
         "failing_share": failed / attempts if attempts else None,
         "batch_mean": done / calls if calls else None,
@@ -169,6 +177,7 @@ def _row(
     measured: Mapping[str, Any],
     buckets: Mapping[str, int],
     gate: GateRow | None,
+    blocked_keys: int,
     now: datetime,
 ) -> ConsumerRow:
     running = work.get("running", 0)
@@ -180,6 +189,10 @@ def _row(
         description=state.description,
         handler=state.handler,
         policy=state.policy,
+        is_ordered=state.is_ordered,
+        on_failure=state.on_failure,
+        blocked_keys=blocked_keys,
+        filter=state.filter,
         subscriptions=subscriptions,
         backlog=work.get("backlog", 0),
         waiting=work.get("waiting", 0),

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from messaging import clock, payloads
 from messaging.models import Attempt, DeadLetter, Delivery, Message, Subscription
+from messaging.queries.lanes import WaitsFor, waits_for
 from messaging.queries.statuses import (
     UNRESOLVED,
     Hold,
@@ -52,6 +53,8 @@ class DeliveryView:
     dead_letter_id: UUID | None
     """The unresolved dead letter, if there is one."""
     attempts: tuple[AttemptView, ...]
+    waits_for: WaitsFor | None = None
+    """Of an ordered consumer: the earlier message with the same key that is not finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +165,16 @@ def _deliveries(
     statuses |= standing.by_consumer(paused=paused, now=now)
     waiting = {row.consumer: row for row in sorted(standing.deliveries, key=lambda row: row.run)}
     dead = {row.consumer: row for row in standing.dead_letters if row.state in UNRESOLVED}
+    lanes = waits_for(list(waiting.values()))
     return tuple(
-        _delivery(name, statuses[name], waiting=waiting.get(name), dead=dead.get(name), attempts=attempts.get(name, []))
+        _delivery(
+            name,
+            statuses[name],
+            lanes.get((message.id, name)),
+            waiting=waiting.get(name),
+            dead=dead.get(name),
+            attempts=attempts.get(name, []),
+        )
         for name in sorted(statuses)
     )
 
@@ -177,7 +188,13 @@ def _finished(attempts: dict[str, list[Attempt]]) -> dict[str, DeliveryStatus]:
 
 
 def _delivery(
-    consumer: str, status: DeliveryStatus, *, waiting: Delivery | None, dead: DeadLetter | None, attempts: list[Attempt]
+    consumer: str,
+    status: DeliveryStatus,
+    lane: WaitsFor | None,
+    *,
+    waiting: Delivery | None,
+    dead: DeadLetter | None,
+    attempts: list[Attempt],
 ) -> DeliveryView:
     runs = [attempt.run for attempt in attempts] + [row.run for row in (waiting, dead) if row]
     return DeliveryView(
@@ -189,6 +206,7 @@ def _delivery(
         worker=attempts[-1].worker if attempts else "",
         dead_letter_id=dead.id if dead else None,
         attempts=tuple(_attempt(attempt) for attempt in attempts),
+        waits_for=lane,
     )
 
 

@@ -26,7 +26,7 @@ from messaging.models import (
     Worker,
 )
 from messaging.queries import rates
-from messaging.queries.consumers import IS_UNRESOLVED
+from messaging.queries.lanes import IS_UNRESOLVED
 from messaging.queries.scheduling import OVERDUE
 from messaging.settings import options
 
