@@ -97,7 +97,7 @@ def _badness(row: ConsumerRow) -> tuple[object, ...]:
 
 
 def _read(name: str = "") -> list[ConsumerRow]:
-    """Read every consumer, or one, in seven statements."""
+    """Read every consumer, or one, in eight statements."""
     now = clock.now()
     states = list(ConsumerState.objects.filter(**({"name": name} if name else {})))
     narrow = {"consumer": name} if name else {}
