@@ -73,6 +73,13 @@ def body_storage(name: str, default: str) -> dict[str, dict[str, Any]]:
     return {"signalbox": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": value}}}
 
 
+def share(name: str, default: float) -> float:
+    result = number(name, default)
+    if result > 1:
+        raise ImproperlyConfigured(f"{name}={text(name)!r} is not a share; use 0 to 1.")
+    return result
+
+
 def words(name: str) -> list[str]:
     return [word.strip() for word in text(name).split(",") if word.strip()]
 

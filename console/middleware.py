@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase
 
-from messaging.tracing import use_correlation, use_trace
+from messaging.tracing import CARRIED, use_correlation, use_trace
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -87,7 +87,8 @@ class Correlation:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         correlation = clean(request.headers.get(CORRELATION_HEADER, "")) or str(uuid.uuid4())
         request.correlation_id = correlation  # type: ignore[attr-defined]
-        with use_correlation(correlation), use_trace(request.headers.get("traceparent", "")):
+        carried = {name: request.headers.get(name, "") for name in CARRIED}
+        with use_correlation(correlation), use_trace(request.headers.get("traceparent", ""), **carried):
             response = self.get_response(request)
         response[CORRELATION_HEADER] = correlation
         return response

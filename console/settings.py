@@ -141,6 +141,8 @@ MESSAGING = {
     "heartbeat_seconds": env.number("SIGNALBOX_HEARTBEAT_SECONDS", 2.0, minimum=0.1),
     "stale_after_seconds": env.number("SIGNALBOX_STALE_AFTER_SECONDS", 12.0, minimum=0.3),
     "release": RELEASE,
+    "span_hours": env.number("SIGNALBOX_SPAN_HOURS", 72.0, minimum=0.01),
+    "span_limit": env.integer("SIGNALBOX_SPAN_LIMIT", 500_000, minimum=1_000),
     "anchor_file": env.text("SIGNALBOX_ANCHOR_FILE"),
     "allow_faults": env.flag("SIGNALBOX_ALLOW_FAULTS", default=False),
 }
@@ -158,7 +160,17 @@ METRICS_TOKEN = env.text("SIGNALBOX_METRICS_TOKEN")
 READY_MAX_LAG_SECONDS = env.number("SIGNALBOX_READY_MAX_LAG_SECONDS", 60.0, minimum=0.1)
 """/readyz fails when the oldest row in the outbox is older."""
 
-TRACING = bool(env.text("OTEL_EXPORTER_OTLP_ENDPOINT") or env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
+TRACING = env.flag("SIGNALBOX_TRACING", default=True) and not env.flag("OTEL_SDK_DISABLED", default=False)
+"""Spans are made and kept for the console's live traces."""
+OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Where spans are sent as well; empty: nowhere."""
+TRACE_SAMPLER = env.choice(
+    "OTEL_TRACES_SAMPLER", "parentbased_traceidratio",
+    ("always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
+     "parentbased_traceidratio"),
+)  # fmt: skip
+TRACE_RATIO = env.share("OTEL_TRACES_SAMPLER_ARG", 1.0 if EMBEDDED else 0.05)
+"""Share of the traces that is recorded; what fails is kept whatever it says."""
 
 LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "text"))
 """auto: text for a terminal and embedded, a JSON object a line otherwise."""

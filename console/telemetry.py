@@ -1,4 +1,4 @@
-"""OpenTelemetry, on by configuration: spans go to an OTLP endpoint when one is named, nowhere otherwise.
+"""OpenTelemetry: spans go to the store for the console's live traces, and to an OTLP endpoint when one is named.
 
 The standard variables apply: OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT), OTEL_SERVICE_NAME,
 OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_RESOURCE_ATTRIBUTES.
@@ -7,34 +7,74 @@ OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_RESOURCE_ATTRIBUTES.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from django.conf import settings
 
 
 def start() -> bool:
-    """Instrument Django, Celery, psycopg and Redis and export their spans; return whether tracing is on."""
+    """Instrument Django, Celery, psycopg and Redis, and keep and export their spans; return whether tracing is on.
+
+    A collector that does not answer costs nothing but its own spans: they are exported by a thread with a queue.
+    """
     if not settings.TRACING:
         return False
     # A second of imports, which every command would pay.
     from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+    from messaging.spans.processor import StoreProcessor
+
+    _instrument()
+    provider = provide()
+    provider.add_span_processor(StoreProcessor(suppress_instrumentation))
+    if settings.OTLP_ENDPOINT:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        # The batch processor starts its thread anew in each child of a prefork worker.
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return True
+
+
+def provide() -> Any:
+    """Return a tracer provider with this service's name, sampling and ids, without processors."""
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from messaging.spans.ids import GivenIds
+    from messaging.spans.sampling import KeepFailures
+
+    name = os.environ.get("OTEL_SERVICE_NAME", settings.MESSAGING["source"])
+    return TracerProvider(
+        resource=Resource.create({SERVICE_NAME: str(name), "service.version": str(settings.RELEASE)}),
+        sampler=KeepFailures(_sampler(settings.TRACE_SAMPLER, settings.TRACE_RATIO)),
+        id_generator=GivenIds(),
+        shutdown_on_exit=False,  # exit must not wait for a collector that does not answer
+    )
+
+
+def _sampler(name: str, ratio: float) -> Any:
+    from opentelemetry.sdk.trace import sampling
+
+    shares = {"always_on": 1.0, "always_off": 0.0, "traceidratio": ratio}
+    inner = sampling.TraceIdRatioBased(shares[name.removeprefix("parentbased_")])
+    return sampling.ParentBased(inner) if name.startswith("parentbased_") else inner
+
+
+def _instrument() -> None:
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
     from opentelemetry.instrumentation.django import DjangoInstrumentor
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
     from opentelemetry.instrumentation.redis import RedisInstrumentor
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    DjangoInstrumentor().instrument()
+    # What the console and its scrapers read all day would drown the flows; a request that changes something is traced.
+    DjangoInstrumentor().instrument(excluded_urls=UNTRACED)
     CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]  # the library has no types here
     PsycopgInstrumentor().instrument(enable_commenter=False)
     RedisInstrumentor().instrument()
-    name = os.environ.get("OTEL_SERVICE_NAME", settings.MESSAGING["source"])
-    provider = TracerProvider(
-        resource=Resource.create({SERVICE_NAME: str(name), "service.version": str(settings.RELEASE)})
-    )
-    # The batch processor starts its thread anew in each child of a prefork worker.
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    return True
+
+
+UNTRACED = r"/healthz,/readyz,/metrics$,/static/,/ws/,/shell$,/v1/traces$"
+"""Addresses without spans of their own: probes, files, the live connection, the ingest of spans itself."""

@@ -17,11 +17,13 @@ from console.models import ApiToken
 from messaging import clock
 from messaging.actors import Permission
 from messaging.errors import OperationRefused
-from messaging.operations import OPERATE, PUBLISH, REVEAL, VIEW, Actor
+from messaging.operations import OPERATE, PUBLISH, REVEAL, TRACE, VIEW, Actor
 
-Scope = Literal["read", "publish", "operate", "reveal"]
+Scope = Literal["read", "publish", "operate", "reveal", "trace"]
 SCOPES: tuple[str, ...] = get_args(Scope)
-PERMISSION_OF_SCOPE: dict[str, Permission] = {"read": VIEW, "publish": PUBLISH, "operate": OPERATE, "reveal": REVEAL}
+PERMISSION_OF_SCOPE: dict[str, Permission] = {
+    "read": VIEW, "publish": PUBLISH, "operate": OPERATE, "reveal": REVEAL, "trace": TRACE,
+}  # fmt: skip
 
 _SHAPE = re.compile(r"sb_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")

@@ -8,6 +8,7 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("console.health")),
     path("api/v1/", include("console.api.urls")),
+    path("", include("console.api.otlp")),
     path("shop/", include("examples.ecommerce.urls")),
     path("admin/", admin.site.urls),
     path("", include("console.ui.urls")),

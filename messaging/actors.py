@@ -9,7 +9,8 @@ VIEW: Final = "view"
 OPERATE: Final = "operate"
 REVEAL: Final = "reveal"
 PUBLISH: Final = "publish"
-Permission = Literal["view", "operate", "reveal", "publish"]
+TRACE: Final = "trace"
+Permission = Literal["view", "operate", "reveal", "publish", "trace"]
 ActorKind = Literal["user", "token", "command", "task"]
 
 

@@ -105,6 +105,8 @@ current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=No
 _correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 incoming_trace: ContextVar[str | None] = ContextVar("incoming_trace", default=None)
 """The traceparent that the request being served came with."""
+incoming_carried: ContextVar[dict[str, str] | None] = ContextVar("incoming_carried", default=None)
+"""The tracestate and baggage that it came with."""
 
 
 @contextmanager

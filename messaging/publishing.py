@@ -107,11 +107,14 @@ def publish_to(
     at: datetime | None = None,
 ) -> UUID:
     """Publish to one consumer only, whoever else subscribes (a saga's timeout, a reply); see ``publish``."""
-    envelope = wrap(
-        message, key=key, correlation_id=correlation_id, headers=headers, consumer=consumer,
-        due_at=due_time(delay=delay, at=at),
-    )  # fmt: skip
-    store_envelopes([envelope])
+    with tracing.span("publish", kind=SpanKind.PRODUCER, messaging__system="signalbox") as current:
+        envelope = wrap(
+            message, key=key, correlation_id=correlation_id, headers=headers, consumer=consumer,
+            due_at=due_time(delay=delay, at=at),
+        )  # fmt: skip
+        if current is not None:
+            tracing.name_after(current, "publish", [envelope])
+        store_envelopes([envelope])
     return envelope.id
 
 
@@ -153,7 +156,7 @@ def wrap(
         source=_text("source", source or options().source),
         tenant=_text("tenant", tenant or (scope.context.tenant if scope else ""), limit=TENANT_LIMIT),
         body=encode(message),
-        headers={_text("headers", k): _text(f"headers.{k}", v, limit=4000) for k, v in (headers or {}).items()},
+        headers=_headers(headers),
         key=None if key is None else _text("key", str(key)),
         correlation_id=_text("correlation_id", correlation_id or current_correlation() or str(identifier)),
         causation_id=str(scope.context.message_id) if scope else None,
@@ -162,6 +165,12 @@ def wrap(
         expires_at=expires_at,
         **routing,
     )
+
+
+def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the caller's headers, checked, with the trace's own; what the caller says wins."""
+    checked = {_text("headers", k): _text(f"headers.{k}", v, limit=4000) for k, v in (given or {}).items()}
+    return {**tracing.carried(), **checked}
 
 
 def expiry(expires_in: Delay | None, expires_at: datetime | None, due_at: datetime | None) -> datetime | None:

@@ -134,9 +134,10 @@ class Relay:
     def _fan_out(self) -> Relayed:
         if not tracing.is_on():
             return store().relay(options().relay_batch)
-        with tracing.span("relay", signalbox__batch=options().relay_batch) as current:
-            relayed = store().relay(options().relay_batch)
-            current.set_attribute("messaging.batch.message_count", relayed.taken)
+        began = time.time_ns()
+        relayed = store().relay(options().relay_batch, traced=True)
+        if relayed.contexts:
+            tracing.relayed(relayed.contexts, taken=relayed.taken, began_ns=began)
         return relayed
 
     def _wake(self, work: dict[str, int]) -> None:

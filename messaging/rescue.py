@@ -109,7 +109,7 @@ def _as_claimed(row: Delivery) -> Claimed:
         message_id=row.message_id, consumer=row.consumer, run=row.run, failures=row.failures, crashes=row.crashes,
         resolves=row.resolves, type=message.type if message else "", version=message.version if message else 0,
         body=b"", headers={}, key=row.key, correlation_id=message.correlation_id if message else "",
-        causation_id=None, traceparent="", source="", tenant="",
+        causation_id=None, traceparent=message.traceparent if message else "", source="", tenant="",
         published_at=message.published_at if message else now, created_at=row.created_at, locked_at=now,
         position=row.position,
     )  # fmt: skip

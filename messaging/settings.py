@@ -49,6 +49,12 @@ class Options(BaseModel):
     """How long per-minute counts are kept."""
     anchor_file: str = ""
     """Anchors of the audit chain are appended to this file; put it where who writes to the database cannot."""
+    span_hours: float = Field(72.0, gt=0)
+    """How long spans are kept for the console."""
+    span_limit: int = Field(500_000, ge=1_000)
+    """Most spans kept; the oldest leave first."""
+    span_queue: int = Field(20_000, ge=100)
+    """Most spans of a process that wait to be stored; what comes beyond is dropped and counted."""
     retry_immediate: int = Field(3, ge=0)
     retry_delays: tuple[str, ...] = ("10s", "1m", "10m")
     allow_faults: bool = False

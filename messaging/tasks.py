@@ -19,6 +19,7 @@ from messaging import chain, housekeeping, maintenance, pruning, rescue, rollups
 from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
 from messaging.delivery.presence import name_session, presence, sign_off
+from messaging.spans import storing
 from messaging.wakeups import TASK, wake_quietly
 
 log = logging.getLogger("messaging.tasks")
@@ -32,6 +33,7 @@ SCHEDULE: dict[str, float] = {
     "messaging.export_anchor": 3600.0,
     "messaging.check_chain": 6 * 3600.0,
     "messaging.prune": 3600.0,
+    "messaging.prune_spans": 60.0,
 }
 """Scheduled tasks and their interval in seconds; all run on the maintenance queue."""
 
@@ -143,3 +145,8 @@ def _worker_stopping(**_: object) -> None:
 @worker_process_shutdown.connect(weak=False)
 def _child_stopped(**_: object) -> None:
     sign_off()
+
+
+@shared_task(name="messaging.prune_spans", ignore_result=True)
+def prune_spans() -> int:
+    return storing.prune()

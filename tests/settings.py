@@ -38,4 +38,5 @@ else:
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SAMPLE_TRAFFIC = False
+TRACING = False  # tests of tracing bring a provider of their own
 STATIC_ROOT = servers.private_directory("static")

@@ -20,10 +20,13 @@ class Bearer(AuthBase):
     openapi_scheme = "bearer"
     openapi_description = "A token with the endpoint's scope: `manage.py tokens create --name N --scopes read,publish`"
 
-    def __init__(self, scope: tokens.Scope, *, accepts: tuple[str, ...] = (bodies.JSON,)) -> None:
+    def __init__(
+        self, scope: tokens.Scope, *, accepts: tuple[str, ...] = (bodies.JSON,), limit: int | None = None
+    ) -> None:
         super().__init__()
         self.scope = scope
         self.accepts = accepts
+        self.limit = limit
 
     def __call__(self, request: HttpRequest) -> Actor:
         _refuse_nul(request)
@@ -34,7 +37,7 @@ class Bearer(AuthBase):
         require(request, actor, self.scope)
         # After the gate: a stranger's body is not decompressed.
         if request.method == "POST":
-            bodies.prepare(request, accepts=self.accepts)
+            bodies.prepare(request, accepts=self.accepts, limit=self.limit)
         return actor
 
 

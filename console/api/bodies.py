@@ -29,13 +29,13 @@ class StrictParser(Parser):
         return value
 
 
-def prepare(request: HttpRequest, *, accepts: tuple[str, ...]) -> None:
+def prepare(request: HttpRequest, *, accepts: tuple[str, ...], limit: int | None = None) -> None:
     """Read the body into ``request.body``, decompressed and within the limit.
 
     Raises:
         Problem: 413 too large, 415 type or encoding unknown, 400 damaged compression.
     """
-    limit = options().max_body_bytes
+    limit = limit or options().max_body_bytes
     raw = _read(request, limit)
     if raw:
         _check_type(request, accepts)

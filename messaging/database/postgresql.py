@@ -71,15 +71,15 @@ class PostgresStore(Store):
             subject = (envelope.id, envelope.type, envelope.key, envelope.position)
             cursor.execute(sql.DIRECT, (*subject, envelope.consumer, *_routing(envelope)))
 
-    def relay(self, limit: int) -> Relayed:
+    def relay(self, limit: int, *, traced: bool = False) -> Relayed:
         if not self._has_filters:
             with _cursor() as cursor:
-                counts = dict(cursor.execute(sql.RELAY, (limit,)).fetchall())
+                counts = dict(cursor.execute(sql.RELAY, (limit, traced)).fetchall())
             if None not in counts:
-                return Relayed(taken=counts.pop("", 0), deliveries=counts)
-        return self._relay_filtered(limit)
+                return _relayed(counts)
+        return self._relay_filtered(limit, traced)
 
-    def _relay_filtered(self, limit: int) -> Relayed:
+    def _relay_filtered(self, limit: int, traced: bool) -> Relayed:
         with transaction.atomic(), _cursor() as cursor:
             rows = cursor.execute(sql.CHOOSE, (limit,)).fetchall()
             if not rows:
@@ -91,8 +91,8 @@ class PostgresStore(Store):
             failpoints.reach("relay.filtered")
             columns = _columns([(new_id(), *pair) for pair in refused], 3)
             packed, chosen = b"".join(id.bytes for id in columns[0]), sorted({row[0] for row in rows})
-            counts = dict(cursor.execute(sql.RELAY_CHOSEN, (*columns, packed, chosen)).fetchall())
-        return Relayed(taken=counts.pop("", 0), deliveries=counts)
+            counts = dict(cursor.execute(sql.RELAY_CHOSEN, (*columns, packed, chosen, traced)).fetchall())
+        return _relayed(counts)
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         given = {"consumer": consumer, "token": token, "worker": worker, "limit": limit}
@@ -160,6 +160,15 @@ class PostgresStore(Store):
         with _cursor() as cursor:
             (moment,) = cursor.execute("SELECT clock_timestamp()").fetchall()[0]
             return cast(datetime, moment)
+
+
+def _relayed(counts: dict[str, int]) -> Relayed:
+    """Sort the rows of RELAY: how many were taken (""), how many each consumer got, and traceparents (0)."""
+    contexts = tuple(name for name, count in counts.items() if name and not count)
+    return Relayed(
+        taken=counts.get("", 0), contexts=contexts,
+        deliveries={name: count for name, count in counts.items() if name and count},
+    )  # fmt: skip
 
 
 def session_name(worker: UUID) -> str:

@@ -76,7 +76,7 @@ class SqliteStore(Store):
             cursor.execute(sql.INSERT_OUTBOX, _outbox(envelope, text_time(clock.now())))
         transaction.on_commit(hint.give, robust=True)
 
-    def relay(self, limit: int) -> Relayed:
+    def relay(self, limit: int, *, traced: bool = False) -> Relayed:
         with failpoints.atomic("relay"), connection.cursor() as cursor:
             cursor.execute(sql.LAST_OF_BATCH, [limit])
             taken, first, last = cursor.fetchone()
@@ -95,8 +95,11 @@ class SqliteStore(Store):
             cursor.execute(sql.COUNT_PUBLISHED, [minute, first, last])
             relayed = [(minute, name, "", "relayed", count, 0, 0, "{}") for name, count in deliveries.items()]
             cursor.executemany(sql.INSERT_DELTA, relayed)
+            if traced:
+                cursor.execute(sql.CONTEXTS, [first, last])
+            contexts = tuple(context for (context,) in cursor.fetchall()) if traced else ()
             cursor.execute("DELETE FROM messaging_outboxentry WHERE id BETWEEN %s AND %s", [first, last])
-        return Relayed(taken=taken, deliveries=deliveries)
+        return Relayed(taken=taken, deliveries=deliveries, contexts=contexts)
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         parameters: dict[str, str | int] = {

@@ -55,6 +55,10 @@ JOIN messaging_subscription s ON s.type = o.type AND s.starts_at <= o.created_at
 JOIN messaging_message m ON m.id = o.message_id
 WHERE o.id BETWEEN %s AND %s AND o.consumer IS NULL"""
 
+CONTEXTS = """
+SELECT DISTINCT m.traceparent FROM messaging_outboxentry o JOIN messaging_message m ON m.id = o.message_id
+WHERE o.id BETWEEN %s AND %s AND m.traceparent LIKE '%%-01'"""
+
 COUNT_PUBLISHED = """
 INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
 SELECT %s, '', type, 'published', count(DISTINCT message_id), 0, 0, '{}' FROM messaging_outboxentry

@@ -19,6 +19,8 @@ class Relayed:
 
     taken: int
     deliveries: dict[str, int]
+    contexts: tuple[str, ...] = ()
+    """Traceparents of the messages whose traces are recorded, if that was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ class Store(ABC):
         """Store only an outbox row for a message that exists: a new run for one consumer. Needs a transaction."""
 
     @abstractmethod
-    def relay(self, limit: int) -> Relayed:
+    def relay(self, limit: int, *, traced: bool = False) -> Relayed:
         """Turn up to ``limit`` outbox rows into one delivery per subscription, and delete them."""
 
     @abstractmethod

@@ -23,7 +23,7 @@ from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again
 from messaging.database.statements import Claimed
-from messaging.delivery import settling
+from messaging.delivery import settling, spans
 from messaging.delivery.delivering import CONFLICT_TRIES, Contended, fail, is_conflict, make_callbacks_robust, tell
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
@@ -71,6 +71,7 @@ def deliver_batch(consumer: Consumer, token: UUID) -> None:
     Raises as ``delivering.deliver_claim``.
     """
     rows = _held(token)
+    spans.link(rows)
     calm = [row.message_id for row in rows if not row.failures and not row.is_expired]
     if calm:
         _deliver(consumer, token, calm)

@@ -16,12 +16,12 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.utils import DatabaseError
 
-from messaging import failpoints, tracing
+from messaging import failpoints
 from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again, waited_too_long
 from messaging.database.statements import Claimed
-from messaging.delivery import gate, settling
+from messaging.delivery import gate, settling, spans
 from messaging.delivery.execution import Execution, execute
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
@@ -57,11 +57,6 @@ def deliver_claim(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
         DatabaseError, InterfaceError: the connection was lost; no outcome is known, nothing was half done.
         StaleClaim, Contended: deliveries are left under the token; the caller gives them back.
     """
-    with tracing.span(f"deliver {consumer.name}", messaging__system="signalbox"):
-        _deliver_by_guarantee(consumer, token, sizer)
-
-
-def _deliver_by_guarantee(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
     if consumer.guarantee == "exactly_once":
         _deliver_chunk(consumer, token, None, sizer)
     else:
@@ -76,7 +71,9 @@ def _deliver_by_guarantee(consumer: Consumer, token: UUID, sizer: Sizer) -> None
 
 def _read(consumer: Consumer, token: UUID) -> list[Claimed]:
     with transaction.atomic():
-        return store().lock(token=token, in_order=consumer.is_ordered)
+        rows = store().lock(token=token, in_order=consumer.is_ordered)
+    spans.link(rows)
+    return rows
 
 
 def _may_run(token: UUID, row: Claimed) -> bool:
@@ -93,6 +90,8 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
         with failpoints.atomic("chunk"):
             locked = store().lock(token=token, in_order=consumer.is_ordered)
             rows = [row for row in locked if only is None or row.message_id in only]
+            if only is None:
+                spans.link(rows)
             # What failed before is likely to fail again: it runs alone and spares its neighbours a rollback.
             is_calm = {row.message_id: len(rows) > 1 and not row.failures and not row.is_expired for row in rows}
             by_themselves = [row for row in rows if not is_calm[row.message_id]]
@@ -241,6 +240,8 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
             settling.record_dropped(execution)
         elif execution.published:
             put(execution.published)
+    if execution.error is None:
+        spans.finish(execution, "handled")
     tell(consumer, token, [execution])
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from opentelemetry.trace import SpanKind
 
 from messaging import clock, failpoints, logs, payloads, tracing
 from messaging.consumers import Consumer
@@ -19,6 +17,7 @@ from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import decode
 from messaging.database.connections import is_aborted
 from messaging.database.statements import Claimed
+from messaging.delivery import spans
 from messaging.envelope import Envelope
 from messaging.errors import ContractError, MessageExpired, PermanentError
 
@@ -39,6 +38,8 @@ class Execution:
     finished_at: datetime | None = None
     touched: dict[str, bool] = field(default_factory=dict)
     """Dependencies that the handler called, and whether a call failed."""
+    span: Any = None
+    """Of OpenTelemetry, not ended; None without tracing."""
 
     @property
     def critical_us(self) -> int:
@@ -53,11 +54,12 @@ class Execution:
 def execute(consumer: Consumer, row: Claimed) -> Execution:
     """Decode the message and call the handler. An exception is kept in ``error``, never raised."""
     execution = Execution(row=row, started_at=clock.now())
+    execution.span = spans.start(consumer.name, row) if tracing.is_on() else None
     began = time.perf_counter()
     scope = Scope(context=context_of(row), depth=transaction_depth(), depends_on=consumer.depends_on)
     token = current_scope.set(scope)
     try:
-        with _handler_span(consumer, row) if tracing.is_on() else nullcontext():
+        with tracing.current(execution.span, row.headers) if execution.span is not None else nullcontext():
             call(consumer, read(consumer, row), scope.context, scope)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
         execution.error = error
@@ -99,25 +101,6 @@ def call(consumer: Consumer, what: Any, context: Any, scope: Scope) -> None:
         raise SwallowedDatabaseError("The handler left a transaction open or closed one that is not its own.")
     if connection.in_atomic_block and is_aborted():
         raise SwallowedDatabaseError
-
-
-@contextmanager
-def _handler_span(consumer: Consumer, row: Claimed) -> Iterator[None]:
-    with tracing.span(
-        f"process {consumer.name}",
-        kind=SpanKind.CONSUMER,
-        parent=row.traceparent if row.run == 1 else None,
-        links=[row.traceparent] if row.run > 1 else None,
-        messaging__system="signalbox",
-        messaging__operation__type="process",
-        messaging__destination__name=row.type,
-        messaging__message__id=str(row.message_id),
-        messaging__message__conversation_id=row.correlation_id,
-        messaging__consumer__group__name=consumer.name,
-        signalbox__run=row.run,
-        signalbox__attempt=row.failures + 1,
-    ):
-        yield
 
 
 def context_of(row: Claimed) -> Context:

@@ -16,7 +16,7 @@ from django.db.utils import DatabaseError, InterfaceError
 from messaging import chaos, signals
 from messaging.consumers import Consumer, find_consumer
 from messaging.database import store
-from messaging.delivery import batches, gate
+from messaging.delivery import batches, gate, spans
 from messaging.delivery.batches import BatchSizer
 from messaging.delivery.delivering import Contended, deliver_claim
 from messaging.delivery.presence import name_session, pause, presence
@@ -90,6 +90,7 @@ def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
     worker = presence().id
     name_session(worker)
     token = new_id()
+    began = time.time_ns()
 
     def take(limit: int) -> int:
         return _claim(consumer, token, worker, limit, turn)
@@ -107,7 +108,8 @@ def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
     if claim.count:
         if delay:
             pause(delay)
-        _deliver(consumer, token, sizer)
+        with spans.delivering(consumer.name, began, claim.count):
+            _deliver(consumer, token, sizer)
         if claim.is_probe:
             gate.end_probe(token)
         signals.changed.send_robust(None, topics=frozenset({"messages", "dead_letters", "consumers"}))

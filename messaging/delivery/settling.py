@@ -11,6 +11,7 @@ from messaging import failpoints, logs, policy, rollups
 from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.statements import AttemptRow, Claimed
+from messaging.delivery import spans
 from messaging.delivery.execution import Execution
 from messaging.delivery.presence import presence
 from messaging.errors import StaleClaim
@@ -37,6 +38,7 @@ def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = 
     if store().settle(token=token, rows=rows, deltas=deltas) != len(rows):
         raise StaleClaim
     logs.after_commit(executions, outcome)
+    spans.after_commit(executions, outcome)
     for execution in executions:
         if execution.row.resolves:
             resolve(execution.row.resolves)
@@ -142,6 +144,7 @@ def record(execution: Execution, failure: Failure, outcome: str, *, after: datet
         traceback=failure.traceback, fingerprint=failure.fingerprint,
     )  # fmt: skip
     logs.after_commit([execution], outcome)
+    spans.after_commit([execution], outcome, next_at=after)
     UnsealedRecords.objects.create(kind="attempt", ids=base.id.bytes)
     _count(_counted(execution, outcome))
 

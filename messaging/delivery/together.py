@@ -69,6 +69,6 @@ def execute_together(consumer: Consumer, rows: Sequence[Claimed]) -> Together:
 def _span(consumer: Consumer, rows: Sequence[Claimed]) -> Any:
     return tracing.span(
         f"process {consumer.name}", kind=SpanKind.CONSUMER, links=[row.traceparent for row in rows],
-        messaging__system="signalbox", messaging__operation__type="process",
+        messaging__system="signalbox", messaging__operation__name="process", messaging__operation__type="process",
         messaging__consumer__group__name=consumer.name, messaging__batch__message_count=len(rows),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 Hot: OutboxEntry, ScheduledMessage, KeyCounter, Delivery, DeadLetter, Worker, ConsumerState, Gate, Subscription,
 Schedule, QuarantinedMessage, UnsealedRecords, InjectedFault.
 History (partitioned by UUIDv7 on PostgreSQL, no foreign key points into it): Message, Attempt, AuditRecord.
+Bounded by age and number, losable: Span, Trace.
 The bus writes through ``messaging.database``; these classes serve migrations, queries and the admin.
 """
 
@@ -16,6 +17,7 @@ from messaging.models.ingress import QuarantinedMessage, ReceivedMessage, Reques
 from messaging.models.messages import KeyCounter, Message, OutboxEntry
 from messaging.models.records import AuditRecord, Rollup, RollupDelta, Total, TypeTotal
 from messaging.models.scheduling import CancelledMessage, Housekeeping, Schedule, ScheduledMessage, ScheduleFiring
+from messaging.models.spans import Span, Trace
 
 __all__ = [
     "Attempt",
@@ -42,8 +44,10 @@ __all__ = [
     "ScheduleFiring",
     "ScheduledMessage",
     "Seal",
+    "Span",
     "Subscription",
     "Total",
+    "Trace",
     "TypeTotal",
     "UnsealedRecords",
     "Worker",

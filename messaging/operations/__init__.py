@@ -8,7 +8,7 @@ Raises, all of them: OperationRefused with code "forbidden" (permission), "inval
 "not_found", "conflict", or "request_id_reused" (the same id with another question).
 """
 
-from messaging.actors import OPERATE, PUBLISH, REVEAL, VIEW, Actor, command_line, task
+from messaging.actors import OPERATE, PUBLISH, REVEAL, TRACE, VIEW, Actor, command_line, task
 from messaging.operations.chain import request_chain_check
 from messaging.operations.consumers import drain_consumer, pause_consumer, resume_consumer
 from messaging.operations.dead_letters import (
@@ -41,6 +41,7 @@ __all__ = [
     "OPERATE",
     "PUBLISH",
     "REVEAL",
+    "TRACE",
     "VIEW",
     "Actor",
     "BulkResult",

@@ -3,7 +3,7 @@
 // that what shows several of them is read once. A gap or a reconnect fires every topic.
 import { clock } from "./time.js";
 
-const TOPICS = ["messages", "dead_letters", "consumers", "quarantine", "audit"];
+const TOPICS = ["messages", "dead_letters", "consumers", "quarantine", "audit", "traces"];
 const SILENT_AFTER = 10_000;
 const root = document.documentElement;
 const path = document.body.dataset.live;

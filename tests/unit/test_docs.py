@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-READERS, METHODS = {"choice", "text", "flag", "integer", "number", "words"}, {"get", "setdefault"}
+READERS, METHODS = {"choice", "text", "flag", "integer", "number", "share", "words"}, {"get", "setdefault"}
 DJANGOS_OWN = {"DJANGO_SETTINGS_MODULE"}
 
 
