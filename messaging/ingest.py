@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from messaging import pressure, signals
+from messaging import failpoints, pressure, signals
 from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import validate
 from messaging.database import store
@@ -57,7 +57,7 @@ def ingest(
     incoming: Incoming | None = None
     try:
         incoming = read(raw, content_type=content_type)
-        with transaction.atomic():
+        with failpoints.atomic("ingest"):
             return _accept(incoming, source=source, headers=headers or {})
     except ContractError as problem:
         if strict:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import transaction
-
-from messaging import audit
+from messaging import audit, failpoints
 from messaging.actors import task
 from messaging.database import store
 from messaging.models import ConsumerState, Delivery, OutboxEntry
@@ -15,7 +13,7 @@ def resume_expired_pauses() -> int:
     now = store().now()
     names = list(ConsumerState.objects.filter(paused_until__lte=now).values_list("name", flat=True))
     for name in names:
-        with transaction.atomic():
+        with failpoints.atomic("resume_expired"):
             ended = ConsumerState.objects.filter(name=name, paused_until__lte=now).update(
                 paused_at=None, paused_by="", pause_reason="", paused_until=None
             )
@@ -31,7 +29,7 @@ def pause_drained() -> int:
         waiting = Delivery.objects.filter(consumer=name, created_at__lte=drain_at)
         if waiting.exists() or OutboxEntry.objects.filter(created_at__lte=drain_at).exists():
             continue
-        with transaction.atomic():
+        with failpoints.atomic("pause_drained"):
             # The time in the condition: a resume, or another drain, may have come in between.
             ended = ConsumerState.objects.filter(name=name, drain_at=drain_at).update(
                 paused_at=store().now(), paused_until=None, drain_at=None

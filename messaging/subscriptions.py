@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.db import transaction
-
+from messaging import failpoints
 from messaging.consumers import Consumer, all_consumers, find_consumer
 from messaging.database import store
 from messaging.dependencies import find_dependency
@@ -22,7 +21,7 @@ def synchronise(*, is_deploy: bool = False) -> int:
     no longer wants: a relay of the release before, starting again, must not undo the new one's subscriptions.
     """
     consumers = all_consumers()
-    with transaction.atomic():
+    with failpoints.atomic("synchronise"):
         if has_news(consumers, is_deploy=is_deploy):
             # A relay that reads the subscriptions waits here, so whatever it relays later was published after
             # the starting position that is read next: no message falls between the two.

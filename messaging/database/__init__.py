@@ -13,7 +13,8 @@ from messaging.database.statements import Store
 from messaging.envelope import Envelope
 
 FAILPOINTS = frozenset({
-    "publish", "schedule", "move_due", "take_back", "direct", "relay", "claim", "claim_in_order", "lock", "settle",
+    "publish", "schedule", "move_due", "take_back", "note_firing", "direct", "relay", "claim", "claim_in_order",
+    "lock", "settle",
     "release", "claimable",
 })  # fmt: skip
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.migrations.operations.models import CreateModel
 
+from messaging import failpoints
 from messaging.ids import id_at
 
 HISTORY = ("messaging_message", "messaging_attempt", "messaging_auditrecord")
@@ -43,7 +44,7 @@ def ensure_partitions(*, today: datetime | None = None, days_ahead: int = DAYS_A
         return 0
     start = (today or datetime.now(UTC)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     created = 0
-    with transaction.atomic(), connection.cursor() as cursor:
+    with failpoints.atomic("partitions"), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         for table in HISTORY:
             for day in (start + timedelta(days=n) for n in range(days_ahead + 1)):

@@ -98,8 +98,9 @@ def presence(role: str = "worker") -> Presence:
     with _lock:
         mine = _mine.get(role)
         if mine is None or mine.pid != os.getpid():
-            mine = _mine[role] = Presence(role)
-            mine.start()
+            mine = Presence(role)
+            mine.start()  # kept only when it began: without a heartbeat it would be taken for dead at work
+            _mine[role] = mine
         return mine
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from messaging import audit, ingest, signals
+from messaging import audit, failpoints, ingest, signals
 from messaging.actors import Actor
 from messaging.database import store
 from messaging.errors import Backlogged, ContractError
@@ -66,7 +66,7 @@ def _each(
 
 def _retry(row: QuarantinedMessage, actor: Actor) -> str | None:
     try:
-        with transaction.atomic():
+        with failpoints.atomic("quarantine.retry"):
             received = ingest.retry(row)
             _close(row, actor, State.ACCEPTED, message_id=received.message_id)
     except (ContractError, Backlogged) as problem:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import transaction
-
+from messaging import failpoints
 from messaging.database import store
 from messaging.models import Schedule
 from messaging.scheduling.recurring import Recurrence, all_schedules
@@ -21,7 +20,7 @@ def synchronise_schedules(*, is_deploy: bool = False) -> int:
     misses none.
     """
     declared = all_schedules()
-    with transaction.atomic():
+    with failpoints.atomic("synchronise_schedules"):
         now = store().now()
         for each in declared:
             _synchronise_one(each, now, is_deploy=is_deploy)

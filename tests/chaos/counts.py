@@ -26,4 +26,6 @@ class Count:
     attempts: dict[str, int] = field(default_factory=dict)
     longest_stall: float = 0.0
     slowest: float = 0.0
+    slow: list[str] = field(default_factory=list)
+    """The slowest first runs, each with the attempts made meanwhile."""
     violations: list[str] = field(default_factory=list)

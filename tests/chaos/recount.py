@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, defaultdict
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +13,7 @@ from tests.sweep import recount
 from tests.sweep.journey.consumers import CHARGE, GREET, HOLD_SEAT, PRINT_TICKET
 
 Pair = tuple[str, UUID]
+SLOW = 10
 
 
 class Tables:
@@ -148,10 +150,23 @@ def _times(found: Count) -> None:
 
     published = dict(Message.objects.values_list("id", "published_at").iterator())
     last: datetime | None = None
-    rows = Effect.objects.order_by("done_at").values_list("done_at", "message_id", "run")
-    for moment, message, run in rows.iterator():
+    waits: list[tuple[float, str, UUID]] = []
+    rows = Effect.objects.order_by("done_at").values_list("done_at", "consumer", "message_id", "run")
+    for moment, consumer, message, run in rows.iterator():
         if last is not None:
             found.longest_stall = max(found.longest_stall, (moment - last).total_seconds())
         if run == 1:
-            found.slowest = max(found.slowest, (moment - published[message]).total_seconds())
+            waits.append(((moment - published[message]).total_seconds(), consumer, message))
         last = moment
+    slowest = heapq.nlargest(SLOW, waits)
+    found.slowest = slowest[0][0] if slowest else 0.0
+    found.slow = [
+        f"{wait:.1f} s: {consumer} {message}: {_attempts(consumer, message)}" for wait, consumer, message in slowest
+    ]
+
+
+def _attempts(consumer: str, message: UUID) -> str:
+    from messaging.models import Attempt
+
+    rows = Attempt.objects.filter(consumer=consumer, message_id=message).order_by("id")
+    return ", ".join(f"{row.number} {row.outcome} {row.started_at:%H:%M:%S} {row.worker}" for row in rows)

@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from messaging import Context
 from messaging import rescue as rescuing
 from messaging.database import store
-from messaging.delivery.presence import Presence, presence
+from messaging.delivery.presence import Presence, presence, stand_in
 from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Delivery, Worker
 from messaging.operations import replay_dead_letters
@@ -52,6 +52,24 @@ def die_with(claimed: int, *, alone: bool = False) -> UUID:
     token = claim(limit=claimed, alone=alone, worker=worker)
     Worker.objects.filter(id=worker).delete()
     return token
+
+
+class TestBeginningOfPresence:
+    def test_that_could_not_begin_begins_at_the_next_chance(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A child that starts while the database is away must not work without a heartbeat later on."""
+        register, is_away = Presence.register, True
+
+        def try_to_register(self: Presence) -> None:
+            if is_away:
+                raise OperationalError("the database system is starting up")
+            register(self)
+
+        monkeypatch.setattr(Presence, "register", try_to_register)
+        with stand_in():
+            with pytest.raises(OperationalError):
+                presence()
+            is_away = False
+            assert Worker.objects.filter(id=presence().id).exists()
 
 
 class TestRescue:

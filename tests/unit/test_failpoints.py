@@ -1,12 +1,34 @@
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from messaging import failpoints
+from messaging.database import FAILPOINTS
+from messaging.database.statements import Store
 from messaging.errors import ConfigurationError
 from messaging.settings import options
+
+ROOT = Path(failpoints.__file__).resolve().parent
+WITHOUT_TRANSACTION = {
+    ("failpoints.py", "atomic"): "is the one that has them",
+    ("audit.py", "record"): "two inserts of the operation around it, whose commit has them; alone it is a denial",
+    ("delivery/delivering.py", "_read"): "reads only: the rows stay as they were",
+    ("delivery/batches.py", "_held"): "reads only: the rows stay as they were",
+    ("database/snapshots.py", "snapshot"): "reads only, for reports",
+}
+"""Transactions of the bus without failpoints, and why a death inside changes nothing."""
+WITHOUT_STATEMENT = {
+    "beat": "renews a time; the next one comes in a moment, and a death is what its absence means",
+    "end_sessions": "ends others' sessions; what it leaves is ended at the next rescue",
+    "name_session": "names this session, which ends with the process",
+    "lock_subscriptions": "takes a lock inside the transaction of synchronise, which has them",
+    "now": "reads the time",
+}
+"""Statements of the store without failpoints, and why."""
 
 
 @pytest.fixture
@@ -43,3 +65,30 @@ class TestArming:
         failpoints.arm()
         failpoints.reach("claim.after")
         assert failpoints.counts() == {}
+
+
+class TestCoverage:
+    """A boundary that the sweep does not know is a moment at which nobody ever died."""
+
+    def test_has_failpoints_at_every_statement_of_the_store_or_says_why_not(self) -> None:
+        statements = {name for name, value in vars(Store).items() if callable(value) and not name.startswith("_")}
+        assert statements - FAILPOINTS == set(WITHOUT_STATEMENT)
+        assert statements >= FAILPOINTS
+
+    def test_has_failpoints_at_every_transaction_of_the_bus_or_says_why_not(self) -> None:
+        assert set(bare_transactions()) == set(WITHOUT_TRANSACTION)
+
+
+def bare_transactions() -> Iterator[tuple[str, str]]:
+    """Yield the file and function of each ``transaction.atomic()``; what users test with is not the bus."""
+    for path in sorted(ROOT.rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        if relative.parts[0] in ("testing", "migrations"):
+            continue
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef) and any(map(opens_transaction, ast.walk(function))):
+                yield str(relative), function.name
+
+
+def opens_transaction(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "transaction.atomic"

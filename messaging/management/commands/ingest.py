@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 from tqdm import tqdm
 
+from messaging import failpoints
 from messaging.errors import Backlogged, StorageUnavailable
 from messaging.ingest import Received, ingest
 from messaging.settings import options as bus_options
@@ -100,7 +101,7 @@ class Command(BaseCommand):
         tally.last_line = first - 1
         with tqdm(total=opened.size, unit="B", unit_scale=True, disable=None, file=sys.stderr) as progress:
             while batch := list(islice(lines, _BATCH)):
-                with transaction.atomic():
+                with failpoints.atomic("ingest.batch"):
                     received = [(number, _ingest(raw, number, form, source)) for number, raw in batch]
                 for number, each in received:  # only what is committed counts
                     tally.add(number, each)
