@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("tests.chaos")
 KINDS = {
     "plain": 80, "flaky": 6, "savepoint": 4, "cut": 0.2, "rolled back": 4, "replayed": 3, "resubmitted": 1,
-    "discarded": 1,
+    "discarded": 1, "delayed": 4,
 }  # fmt: skip
 """Kinds of trips and how often each is booked; see tests/sweep/journey."""
+DELAY = timedelta(seconds=3)
 ASKED_AGAIN = 0.1
 """Share of an operator's requests that are sent a second time, as an impatient browser would."""
 
@@ -77,7 +79,8 @@ def book(number: int, kind: str) -> Answer:
     is_written = False
     try:
         with transaction.atomic():
-            Trip.objects.create(number=number, kind=kind, message_id=publish(TripBooked(number=number, kind=kind)))
+            event, delay = TripBooked(number=number, kind=kind), DELAY if kind == "delayed" else None
+            Trip.objects.create(number=number, kind=kind, message_id=publish(event, delay=delay))
             if kind == "rolled back":
                 raise _RolledBack
             is_written = True

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from datetime import datetime
 from uuid import UUID
 
+from tests.chaos.client import DELAY
 from tests.chaos.counts import Count
 from tests.chaos.ledger import Entries
 from tests.sweep import recount
@@ -72,6 +73,7 @@ def count(entries: Entries) -> Count:
             found.violations.append(f"I1 lost: the ticket for {message} was never printed")
     _effects(tables, found)
     _operations(found)
+    _punctuality(tables, found)
     found.violations += [*recount.verified(), *recount.follow_ups(), *recount.leases(), *recount.counters()]
     _times(found)
     return found
@@ -132,10 +134,25 @@ def _effects(tables: Tables, found: Count) -> None:
                 found.violations.append(f"I2 duplicated: {consumer} greeted {done} times for {key[1]}")
 
 
+def _punctuality(tables: Tables, found: Count) -> None:
+    """A message that waits for its time is never handled before."""
+    from messaging.models import Message
+    from tests.sweep.journey.models import Effect
+
+    delayed = {message for kind, message in tables.trips.values() if kind == "delayed"}
+    published = dict(Message.objects.filter(id__in=delayed).values_list("id", "published_at"))
+    for message, moment in Effect.objects.filter(message_id__in=delayed).values_list("message_id", "done_at"):
+        if moment < published[message] + DELAY:
+            found.violations.append(f"a message due {DELAY} after {published[message]} was handled at {moment}")
+
+
 def _operations(found: Count) -> None:
     """I8 and I9: every repair happened once, however often it was asked for."""
+    from messaging import chain
     from messaging.models import AuditRecord
 
+    if not chain.check_chain(by="chaos").is_sound:
+        found.violations.append("I8 the audit chain does not verify")
     for request, times in Counter(
         AuditRecord.objects.filter(outcome="done").values_list("request_id", flat=True)
     ).items():  # fmt: skip
