@@ -77,7 +77,7 @@ def _prune_counters(now: datetime) -> int:
     unfinished, and also between a replay and what was published since.
     """
     old = KeyCounter.objects.filter(last__lt=int((now - COUNTER_AGE).timestamp() * 1_000_000))
-    with transaction.atomic():
+    with failpoints.atomic("prune_counters"):
         # A producer has locked those it skips.
         keys = list(old.select_for_update(skip_locked=True).values_list("key", flat=True)[:COUNTER_BATCH])
         return old.filter(key__in=keys).delete()[0]

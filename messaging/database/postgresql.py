@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import psycopg
-from django.db import connection, transaction
+from django.db import connection
 
 from messaging import clock, failpoints, filters
 from messaging.database import postgresql_lanes as lanes
@@ -80,7 +80,7 @@ class PostgresStore(Store):
         return self._relay_filtered(limit, traced)
 
     def _relay_filtered(self, limit: int, traced: bool) -> Relayed:
-        with transaction.atomic(), _cursor() as cursor:
+        with failpoints.atomic("relay"), _cursor() as cursor:
             rows = cursor.execute(sql.CHOOSE, (limit,)).fetchall()
             if not rows:
                 # Ask the plain statement the next time, whether there still is a filter.

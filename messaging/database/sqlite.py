@@ -113,7 +113,7 @@ class SqliteStore(Store):
     def claim_in_order(self, *, consumer: str, token: UUID, worker: UUID, limit: int, after: str = "") -> Lanes:
         now = text_time(clock.now())
         given: dict[str, str | int] = {"consumer": consumer, "now": now, "limit": limit, "after": after}
-        with transaction.atomic(), connection.cursor() as cursor:
+        with failpoints.atomic("claim_in_order"), connection.cursor() as cursor:
             cursor.execute(sql.HEADS, given)
             heads = cursor.fetchall()
             chosen = _run_of(cursor, heads, limit, given)

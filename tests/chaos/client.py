@@ -35,6 +35,8 @@ KINDS = {
 }  # fmt: skip
 """Kinds of trips and how often each is booked; see tests/sweep/journey."""
 DELAY = timedelta(seconds=3)
+GATES = 20
+"""Keys: the ordered consumer takes the trips of each one after another."""
 ASKED_AGAIN = 0.1
 """Share of an operator's requests that are sent a second time, as an impatient browser would."""
 
@@ -80,7 +82,8 @@ def book(number: int, kind: str) -> Answer:
     try:
         with transaction.atomic():
             event, delay = TripBooked(number=number, kind=kind), DELAY if kind == "delayed" else None
-            Trip.objects.create(number=number, kind=kind, message_id=publish(event, delay=delay))
+            key = None if delay else f"gate {number % GATES}"
+            Trip.objects.create(number=number, kind=kind, message_id=publish(event, key=key, delay=delay))
             if kind == "rolled back":
                 raise _RolledBack
             is_written = True

@@ -22,6 +22,7 @@ def movable(file: Path) -> dict[str, str]:
     move(file, 0)
     return {
         "LD_PRELOAD": str(found),
+        "PYTHONPATH": str(Path(__file__).parent / "faketime"),
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_CACHE_DURATION": str(READ_EVERY_SECONDS),
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # nobody moves that one in life either

@@ -11,7 +11,7 @@ from tests.chaos.client import DELAY
 from tests.chaos.counts import Count
 from tests.chaos.ledger import Entries
 from tests.sweep import recount
-from tests.sweep.journey.consumers import CHARGE, GREET, HOLD_SEAT, PRINT_TICKET
+from tests.sweep.journey.consumers import BOARD, CHARGE, GREET, HOLD_SEAT, PRINT_TICKET
 
 Pair = tuple[str, UUID]
 SLOW = 10
@@ -74,7 +74,13 @@ def count(entries: Entries) -> Count:
     _effects(tables, found)
     _operations(found)
     _punctuality(tables, found)
-    found.violations += [*recount.verified(), *recount.follow_ups(), *recount.leases(), *recount.counters()]
+    found.violations += [
+        *recount.verified(),
+        *recount.follow_ups(),
+        *recount.order(),
+        *recount.leases(),
+        *recount.counters(),
+    ]
     _times(found)
     return found
 
@@ -99,7 +105,7 @@ def _resolve(entries: Entries, tables: Tables, found: Count) -> None:
 
 def _lost(kind: str, message: UUID, tables: Tables) -> list[str]:
     """Return what a committed trip still lacks: every consumer must have reached its end."""
-    lacks = [f"was not settled by {name}" for name in (CHARGE, GREET) if not tables.handled[name, message]]
+    lacks = [f"was not settled by {name}" for name in (CHARGE, GREET, BOARD) if not tables.handled[name, message]]
     if kind == "discarded":
         is_ended = tables.dead.get((HOLD_SEAT, message)) == "discarded"
     elif kind == "resubmitted":
@@ -118,7 +124,7 @@ def _effects(tables: Tables, found: Count) -> None:
             found.violations.append(f"I2 duplicated: {consumer} handled {message} {handled} times")
     for key in {*tables.runs, *tables.effects}:
         consumer, done, handled = key[0], tables.effects[key], tables.runs[key]
-        if consumer in (HOLD_SEAT, PRINT_TICKET) and done != handled:
+        if consumer in (HOLD_SEAT, PRINT_TICKET, BOARD) and done != handled:
             found.duplicated += done > handled
             found.lost += done < handled
             found.violations.append(f"I2 {consumer}: {done} effects, {handled} handled, of {key[1]} run {key[2]}")

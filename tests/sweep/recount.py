@@ -23,7 +23,7 @@ from messaging.models import (
     Total,
 )
 from messaging.settings import options
-from tests.sweep.journey.consumers import CHARGE, GREET, HOLD_SEAT, PRINT_TICKET, SOON
+from tests.sweep.journey.consumers import BOARD, CHARGE, GREET, HOLD_SEAT, PRINT_TICKET, SOON
 from tests.sweep.journey.events import KINDS
 from tests.sweep.journey.models import Effect, Trip
 from tests.sweep.work import LAST_CHANCE, LEFT_BEHIND, REPAIRS
@@ -34,7 +34,7 @@ BOOKED = len(KINDS) + len((LEFT_BEHIND, LAST_CHANCE))
 
 def violations() -> list[str]:
     """Return in words what does not hold, each with the id of its invariant; empty when all does."""
-    return [*verified(), *_ended(), *_effects(), *follow_ups(), *leases(), *_bounds(), *_audit(), *counters()]
+    return [*verified(), *_ended(), *_effects(), *follow_ups(), *order(), *leases(), *_bounds(), *_audit(), *counters()]
 
 
 def verified() -> Iterator[str]:
@@ -68,7 +68,7 @@ def _ended() -> Iterator[str]:
         is_handled = bool(handled[HOLD_SEAT, trip.message_id, last_run])
         if is_handled == (ends in ("open", "discarded") or trip.kind == "resubmitted"):
             yield f"I1 trip {trip.number} ({trip.kind}) was {'' if is_handled else 'not '}handled at its end"
-        for consumer in (CHARGE, GREET):
+        for consumer in (CHARGE, GREET, BOARD):
             if handled[consumer, trip.message_id, 1] != 1:
                 yield f"I1 {consumer} settled trip {trip.number} {handled[consumer, trip.message_id, 1]} times"
 
@@ -79,7 +79,7 @@ def _effects() -> Iterator[str]:
     done: Counter[Key] = Counter(Effect.objects.values_list("consumer", "message_id", "run"))
     for key in {*handled, *done}:
         consumer, expected, found = key[0], handled[key], done[key]
-        if consumer in (HOLD_SEAT, PRINT_TICKET) and (found != expected or found > 1):
+        if consumer in (HOLD_SEAT, PRINT_TICKET, BOARD) and (found != expected or found > 1):
             yield f"I2 {consumer}: {found} effects and {expected} handled attempts of {key[1]} run {key[2]}"
         if consumer == CHARGE and (expected != 1 or found < 1):
             yield f"I2 {consumer}: {found} effects and {expected} handled attempts of {key[1]}"
@@ -102,6 +102,21 @@ def follow_ups() -> Iterator[str]:
         for cause in {*found, *expected}:
             if found[cause] != expected[cause]:
                 yield f"I3 {found[cause]} follow-ups {type_} of {cause}, handled {expected[cause]} times"
+
+
+def order() -> Iterator[str]:
+    """I4: what has a key was handled in the order of its positions, one after another."""
+    places = {id: (key, position) for id, key, position in Message.objects.exclude(key=None).values_list(
+        "id", "key", "position"
+    )}  # fmt: skip
+    reached: dict[str, int] = {}
+    for message_id in Effect.objects.filter(consumer=BOARD).order_by("id").values_list("message_id", flat=True):
+        key, position = places.get(message_id, (None, None))
+        if key is None or position is None:
+            continue
+        if position < reached.get(key, position):
+            yield f"I4 {BOARD} handled {message_id} ({key}, {position}) after position {reached[key]}"
+        reached[key] = position
 
 
 def leases() -> Iterator[str]:

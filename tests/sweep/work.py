@@ -156,7 +156,7 @@ def publish_all() -> None:
 
 
 def book(number: int, kind: str) -> None:
-    Trip.objects.create(number=number, kind=kind, message_id=publish(TripBooked(number=number, kind=kind)))
+    Trip.objects.create(number=number, kind=kind, message_id=publish(TripBooked(number=number, kind=kind), key="gate"))
 
 
 def leave_claims_behind() -> None:

@@ -16,6 +16,7 @@ ROOT = Path(failpoints.__file__).resolve().parent
 WITHOUT_TRANSACTION = {
     ("failpoints.py", "atomic"): "is the one that has them",
     ("audit.py", "record"): "two inserts of the operation around it, whose commit has them; alone it is a denial",
+    ("delivery/delivering.py", "_may_run"): "reads only: the rows stay as they were",
     ("delivery/delivering.py", "_read"): "reads only: the rows stay as they were",
     ("delivery/batches.py", "_held"): "reads only: the rows stay as they were",
     ("database/snapshots.py", "snapshot"): "reads only, for reports",

@@ -10,6 +10,7 @@ from tests.sweep.journey.models import Effect
 
 SOON = Retry(immediate=1, delays=("50ms",))
 HOLD_SEAT, PRINT_TICKET, CHARGE, GREET = "journey.hold_seat", "journey.print_ticket", "journey.charge", "journey.greet"
+BOARD = "journey.board"
 _cut: set[int] = set()
 
 
@@ -32,6 +33,14 @@ def hold_seat(event: TripBooked, context: Context) -> None:
         raise PermanentError("This trip cannot be had.")
     if event.kind == "cut":
         _cut_connection(event.number)
+
+
+@consumer(TripBooked, name=BOARD, guarantee="exactly_once", retry=SOON, ordered=True, on_failure="block")
+def board(event: TripBooked, context: Context) -> None:
+    """One after another, as they were booked: a trip that fails first holds up those behind it."""
+    _leave_trace(context)
+    if event.kind == "flaky" and context.attempt <= 2:
+        raise Bumpy
 
 
 @consumer(SeatHeld, name=PRINT_TICKET, guarantee="exactly_once", retry=SOON)
