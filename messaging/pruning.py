@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
 from messaging import chain, failpoints
 from messaging.database import store
