@@ -19,6 +19,7 @@ WITHOUT_TRANSACTION = {
     ("delivery/delivering.py", "_may_run"): "reads only: the rows stay as they were",
     ("delivery/delivering.py", "_read"): "reads only: the rows stay as they were",
     ("delivery/batches.py", "_held"): "reads only: the rows stay as they were",
+    ("spans/storing.py", "write"): "pictures for people: losing some is harmless",
     ("database/snapshots.py", "snapshot"): "reads only, for reports",
 }
 """Transactions of the bus without failpoints, and why a death inside changes nothing."""
