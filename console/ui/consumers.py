@@ -237,7 +237,7 @@ def _detail(
         "traffic": traffic_charts(window, consumer=name),
         "windows": WINDOWS,
         "blocked": lanes.blocked_keys(name, limit=BLOCKED_SHOWN) if row.blocked_keys else [],
-        "filter": json.dumps(row.filter, indent=2, ensure_ascii=False) if row.filter else "",
+        "filter": [(path, json.dumps(asked, ensure_ascii=False)[1:-1]) for path, asked in (row.filter or {}).items()],
         "groups": [group for group in failure_groups() if group.consumer == name],
         "guarantee": row.guarantee.replace("_", " ").capitalize(),
         "policy": [(key.replace("_", " ").capitalize(), _words(value)) for key, value in row.policy.items()],
