@@ -45,6 +45,7 @@ class TestLinks:
 
     def test_of_the_index_cover_every_decision(self) -> None:
         records = {path.name for path in (DOCS / "decisions").glob("0*.md")}
+        assert len({name[:4] for name in records}) == len(records), "two decisions have one number"
         assert records == set(re.findall(r"\((0[^)]+\.md)\)", text(DOCS / "decisions" / "README.md")))
 
     def test_of_the_readme_reach_every_page(self) -> None:
