@@ -27,7 +27,9 @@ ENVIRONMENT_NAME = env.text("SIGNALBOX_ENVIRONMENT", "embedded" if EMBEDDED else
 INSTALLED_APPS = [
     "console.apps.ConsoleConfig",
     "messaging",
+    "examples.sampling",
     "examples.ecommerce",
+    "examples.payments",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -147,11 +149,13 @@ MESSAGING = {
     "allow_faults": env.flag("SIGNALBOX_ALLOW_FAULTS", default=False),
 }
 SAMPLE_TRAFFIC = EMBEDDED and env.flag("SIGNALBOX_SAMPLE_TRAFFIC", default=True)
-"""Sample orders from the first second; never by itself when DATABASE_URL is set."""
-SAMPLE_TRAFFIC_SOURCE = "examples.ecommerce.sample.run"
+"""The example flows run from the first second; never by itself when DATABASE_URL is set."""
+SAMPLE_FLOWS = ["examples.ecommerce.sample.ORDERS", "examples.payments.sample.PAYMENTS"]
+"""What examples.sampling makes traffic for, each with a switch of its own."""
+SAMPLE_TRAFFIC_SOURCE = "examples.sampling.running.run"
 """Takes a threading.Event and generates until it is set."""
-SAMPLE_TRAFFIC_SWITCH = "examples.ecommerce.sample"
-"""Module with status() and set_running(on, by); empty where there is no sample traffic."""
+SAMPLE_TRAFFIC_SWITCH = "examples.sampling.switch"
+"""Module with status() and set_running(flow, on, by); empty where there is no sample traffic."""
 
 METRICS_PUBLIC = env.flag("SIGNALBOX_METRICS_PUBLIC", default=False)
 """/metrics without a token: for a scraper on a private network."""

@@ -109,10 +109,11 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 
 def _notices(request: HttpRequest) -> dict[str, Any]:
-    vitals = reads.vitals()
+    vitals, flows = reads.vitals(), sample_traffic()
     return {
         "quarantined": vitals.quarantined,
-        "sample": sample_traffic(),
+        "sample": flows,
+        "sample_is_on": any(flow.is_on for flow in flows),
         "breakers": open_breakers()[:BREAKERS_SHOWN] if vitals.open_breakers else [],
         "behind": vitals.behind,
     }

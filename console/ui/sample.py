@@ -1,4 +1,7 @@
-"""The switch of the sample traffic. A project without examples has none (settings.SAMPLE_TRAFFIC_SWITCH is empty)."""
+"""The switches of the sample traffic, one per flow.
+
+A project without examples has none: settings.SAMPLE_TRAFFIC_SWITCH is empty.
+"""
 
 from __future__ import annotations
 
@@ -24,45 +27,61 @@ from messaging.operations.access import record_denied, record_switched
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleTraffic:
+class SampleFlow:
+    name: str
+    what: str
+    """What it makes, in the plural."""
+    seconds_between: float
     is_on: bool
-    orders_per_second: float
     started_at: datetime | None
 
+    @property
+    def rate(self) -> str:
+        """How often it makes one, in words."""
+        if self.seconds_between < 1:
+            return f"{1 / self.seconds_between:.3g} a second"
+        return "one a second" if self.seconds_between == 1 else f"one every {self.seconds_between:.3g} s"
 
-def traffic() -> SampleTraffic | None:
-    """Return how the sample traffic stands; None where there is none to switch."""
+
+def traffic() -> list[SampleFlow]:
+    """Return how the sample traffic of each flow stands; empty where there is none to switch."""
     switch = _switch()
     if switch is None:
-        return None
-    status = switch.status()
-    return SampleTraffic(is_on=status.is_on, orders_per_second=status.orders_per_second, started_at=status.started_at)
+        return []
+    return [
+        SampleFlow(
+            name=flow.name, what=flow.what, seconds_between=flow.seconds_between, is_on=flow.is_on,
+            started_at=flow.started_at,
+        )
+        for flow in switch.status()
+    ]  # fmt: skip
 
 
 def is_on() -> bool:
-    status = traffic()
-    return status is not None and status.is_on
+    return any(flow.is_on for flow in traffic())
 
 
 @require_POST
 @viewer
 def switch_page(request: HttpRequest) -> HttpResponse:
-    """Turn the sample traffic on or off."""
-    actor, wanted, switch = actor_of(request), request.POST.get("turn", ""), _switch()
+    """Turn the sample traffic of a flow, or of all of them, on or off."""
+    actor, wanted, flow = actor_of(request), request.POST.get("turn", ""), request.POST.get("flow", "")
+    target = f"sample_traffic:{flow}:{wanted}" if flow else f"sample_traffic:{wanted}"
     if not actor.may(OPERATE):
-        record_denied(actor=actor, action="sample_traffic.switch", target=f"sample_traffic:{wanted}")
+        record_denied(actor=actor, action="sample_traffic.switch", target=target)
         raise PermissionDenied(CODENAMES[OPERATE])
-    if switch is None or wanted not in ("on", "off"):
-        messages.error(request, "Nothing was changed: turn must be on or off, where there is sample traffic.")
+    chosen = [each for each in traffic() if flow in ("", each.name)]
+    if not chosen or wanted not in ("on", "off"):
+        messages.error(request, "Nothing was changed: turn must be on or off, and flow one that has sample traffic.")
         return redirect("overview")
     with transaction.atomic():
-        switch.set_running(wanted == "on", by=actor.name)
-        record_switched(actor=actor, action="sample_traffic.switch", target=f"sample_traffic:{wanted}")
+        for each in chosen:
+            _switch().set_running(each.name, wanted == "on", by=actor.name)
+        record_switched(actor=actor, action="sample_traffic.switch", target=target)
     kept.shell.forget()
-    words = (
-        "Sample traffic is on." if wanted == "on" else "Sample traffic is off. What was published is still delivered."
-    )
-    messages.success(request, words)
+    subject = f"Sample traffic of {chosen[0].what}" if flow else "Sample traffic"
+    after = "" if wanted == "on" else " What was published is still delivered."
+    messages.success(request, f"{subject} is {wanted}.{after}")
     return redirect("overview")
 
 

@@ -4,8 +4,5 @@ from examples.ecommerce.billing.models import Charge
 from examples.ecommerce.inventory.models import Reservation, ReservationLine, StockItem, Warehouse
 from examples.ecommerce.notification.models import Notification
 from examples.ecommerce.orders.models import Order
-from examples.ecommerce.switch import SampleSwitch
 
-__all__ = [
-    "Charge", "Notification", "Order", "Reservation", "ReservationLine", "SampleSwitch", "StockItem", "Warehouse",
-]  # fmt: skip
+__all__ = ["Charge", "Notification", "Order", "Reservation", "ReservationLine", "StockItem", "Warehouse"]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from examples.ecommerce import sample
 from examples.ecommerce.billing.card_provider import UnknownCurrency
 from examples.ecommerce.billing.consumers import charge_card
 from examples.ecommerce.billing.models import Charge
@@ -23,6 +22,7 @@ from examples.ecommerce.notification.consumers import send_email
 from examples.ecommerce.notification.models import Notification
 from examples.ecommerce.orders.models import Order
 from examples.ecommerce.traffic import FAILURES, OrderMaker
+from examples.sampling import running, switch
 from messaging.ingest import ingest
 from messaging.models import Message
 from messaging.operations import command_line, replay_dead_letters, resubmit_dead_letter
@@ -235,24 +235,25 @@ class TestTraffic:
 class TestSampleTraffic:
     def test_begins_with_every_way_to_fail_and_stops_at_the_switch(self) -> None:
         stop = threading.Event()
-        sample.set_running(True, by="ana")
-        thread = threading.Thread(target=sample.run, args=[stop])
+        switch.set_running("ecommerce", True, by="ana")
+        thread = threading.Thread(target=running.run, args=[stop])
         thread.start()
         try:
             for _ in range(400):
                 if Order.objects.filter(source="sample").count() >= len(FAILURES):
                     break
                 stop.wait(0.05)
-            sample.set_running(False, by="ana")
+            switch.set_running("ecommerce", False, by="ana")
         finally:
             stop.set()
             thread.join(10)
         assert not thread.is_alive()
-        assert not sample.is_running()
+        assert not switch.running()
         assert Order.objects.filter(source="sample", currency="XXX").exists()
         assert Message.objects.filter(type="ecommerce.OrderPlaced").first().source == "sample"  # type: ignore[union-attr]
 
     def test_stays_off_unless_somebody_turns_it_on(self) -> None:
-        assert not sample.status().is_on
-        sample.set_running(True, by="ana")
-        assert sample.status().started_at is not None
+        assert not switch.running()
+        switch.set_running("ecommerce", True, by="ana")
+        [flow] = [each for each in switch.status() if each.name == "ecommerce"]
+        assert flow.started_at is not None

@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from console import roles
 from console.ui import context as page_context
+from examples.sampling.switch import running
 from messaging import clock
 from messaging.ids import new_id
 from messaging.models import AuditRecord, ChainCheck, ConsumerState, OutboxEntry, Rollup, Subscription, Worker
@@ -315,7 +316,7 @@ class TestSampleTraffic:
         ana.post("/sample-traffic", {"turn": "on"})
         page = text_of(ana.get("/"))
         assert "Sample traffic is on." in page
-        assert "Stop sample traffic" in page
+        assert "Stop orders" in page
         ana.post("/sample-traffic", {"turn": "off"})
         assert "Sample traffic is off." in text_of(ana.get("/"))
         done = (
@@ -327,6 +328,18 @@ class TestSampleTraffic:
         assert vera.post("/sample-traffic", {"turn": "on"}).status_code == 403
         assert "Sample traffic is off." in text_of(vera.get("/"))
         assert AuditRecord.objects.get(outcome="denied").actor == "vera"
+
+    def test_is_switched_for_one_flow_alone(self, ana: Client) -> None:
+        ana.post("/sample-traffic", {"turn": "on"})
+        ana.post("/sample-traffic", {"turn": "off", "flow": "ecommerce"})
+        assert "ecommerce" not in running()
+        assert "Start orders" in text_of(ana.get("/"))
+        assert AuditRecord.objects.filter(target="sample_traffic:ecommerce:off", outcome="done").exists()
+
+    def test_changes_nothing_for_an_unknown_flow(self, ana: Client) -> None:
+        page = text_of(ana.post("/sample-traffic", {"turn": "on", "flow": "\x00nobody"}, follow=True))
+        assert "Nothing was changed" in page
+        assert not running()
 
     def test_changes_nothing_for_an_unknown_word(self, ana: Client) -> None:
         assert "Nothing was changed" in text_of(ana.post("/sample-traffic", {"turn": "maybe"}, follow=True))
