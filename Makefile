@@ -42,6 +42,7 @@ bench: dev ## Measure the order workload beside raw Celery
 
 sweep: dev ## Kill a process at every hit of every failpoint and recount (PAIRS=1: a second kill in each recovery)
 	@$(PY) -m tests.sweep --setup postgresql $(if $(PAIRS),--pairs) $(ARGS)
+	@$(PY) -m tests.sweep --setup rabbitmq $(if $(PAIRS),--pairs) $(ARGS)
 	@$(PY) -m tests.sweep --setup roles $(ARGS)
 	@$(PY) -m tests.sweep --setup embedded $(if $(PAIRS),--pairs) $(ARGS)
 

@@ -31,7 +31,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sweep", description=__doc__)
-    parser.add_argument("--setup", choices=["postgresql", "roles", "embedded"], default="postgresql")
+    parser.add_argument("--setup", choices=["postgresql", "rabbitmq", "roles", "embedded"], default="postgresql")
     parser.add_argument("--first", action="store_true", help="only the first hit of each failpoint")
     parser.add_argument("--share", type=float, default=1.0, help="sweep only this part of the failpoints, by chance")
     parser.add_argument("--frozen-share", type=float, default=1.0, help="freeze only at this part of them, by chance")
@@ -49,6 +49,8 @@ def _set_up(setup: str, directory: Path) -> None:
     os.environ |= {"SECRET_KEY": "of-the-sweep-only-" + "x" * 40, "LOG_LEVEL": "WARNING"}
     if setup != "embedded":
         os.environ |= {"DATABASE_URL": servers.postgresql(), "REDIS_URL": servers.redis_url()}
+    if setup == "rabbitmq":
+        os.environ["CELERY_BROKER_URL"] = servers.rabbitmq()
     import django
 
     django.setup()
@@ -104,7 +106,7 @@ def steps(
         sweep.kill_at(name, hits, again_at=sorted(reached) if given.pairs else ())
         yield
         # A frozen writer stops a whole SQLite file, so there its process must be ended instead.
-        if given.setup == "postgresql" and chosen(name, given.frozen_share):
+        if given.setup in ("postgresql", "rabbitmq") and chosen(name, given.frozen_share):
             sweep.freeze_at(name, hits)
             yield
 

@@ -46,6 +46,13 @@ class TestSweepOnPostgreSQLAndRedis:
         assert any(f": {invariant} " in result.stdout for invariant in MUTANTS[safeguard][1]), result.stdout
 
 
+@pytest.mark.usefixtures("postgresql", "redis_url", "rabbitmq")
+class TestSweepOnRabbitMQ:
+    def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
+        result = sweep("--setup", "rabbitmq", "--share", "0.1", "--frozen-share", "0.1")
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.usefixtures("postgresql", "redis_url")
 class TestSweepOfRealRoles:
     @pytest.mark.parametrize("failpoint", ["chunk.commit"])

@@ -218,7 +218,9 @@ def _take(queue: str) -> bool:
 @cache
 def _bound(queue: str) -> Any:
     named: Any = Queue
-    return named(queue, durable=True).bind(_channel())
+    bound = named(queue, durable=True).bind(_channel())
+    bound.queue_declare()  # RabbitMQ lets nobody read from a queue that nobody declared
+    return bound
 
 
 @cache
