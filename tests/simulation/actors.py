@@ -131,5 +131,8 @@ class Producer:
 def book(number: int) -> None:
     chosen = plans.draw(world().rng, BOOKING_CONSUMERS, trouble=world().profile.trouble)
     with transaction.atomic():
-        message_id = publish(Booked(number=number, plans=chosen))
+        rng = world().rng
+        key = f"key-{rng.randint(1, 2)}" if rng.random() < 0.7 else None
+        delay = rng.uniform(1, 15) if rng.random() < 0.15 else None
+        message_id = publish(Booked(number=number, plans=chosen), key=key, delay=delay)
         Booking.objects.create(number=number, message_id=message_id)

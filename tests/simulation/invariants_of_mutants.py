@@ -9,5 +9,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "rescue": ("I10",),
     "staleness check": ("I6", "I7"),
     "relay's transaction": ("I1",),
+    "order": ("I4",),
+    "block": ("I4",),
     "outbox delete": ("I2", "I10", "I11"),
 }

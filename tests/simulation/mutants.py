@@ -75,6 +75,20 @@ def without_outbox_in_the_transaction() -> None:
     target.relay = relay
 
 
+def without_order() -> None:
+    """Deliveries with a position are claimed and run as any other."""
+    sqlite_sql.CLAIM = _replaced(sqlite_sql.CLAIM, "AND position IS NULL AND", "AND")
+    sqlite_sql.LOCK_IN_ORDER = sqlite_sql.LOCK
+
+
+def without_block() -> None:
+    """A dead letter holds nothing that comes behind it."""
+    blocks = sqlite_sql._BLOCKS
+    for name in ("HEADS", "FOLLOWERS", "MAY_RUN", "LOCK_IN_ORDER"):
+        text = getattr(sqlite_sql, name)
+        setattr(sqlite_sql, name, _replaced(text, f"NOT EXISTS ({blocks})", "true"))
+
+
 def without_outbox_delete() -> None:
     """The relay makes deliveries and leaves the outbox as it was, once for each row."""
     target = _any(store())._target
@@ -112,5 +126,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "rescue": without_rescue,
     "staleness check": without_staleness_check,
     "relay's transaction": without_outbox_in_the_transaction,
+    "order": without_order,
+    "block": without_block,
     "outbox delete": without_outbox_delete,
 }

@@ -10,16 +10,19 @@ from functools import partial
 from django.db.utils import DatabaseError, InterfaceError
 
 from messaging.errors import OperationRefused
-from messaging.models import DeadLetter, Message
+from messaging.models import DeadLetter, Delivery, Message
 from messaging.operations import (
+    DeliveryId,
     command_line,
     discard_dead_letters,
+    hasten_deliveries,
     pause_consumer,
     replay_dead_letters,
     resubmit_dead_letter,
     resume_consumer,
 )
-from tests.simulation.cast.consumers import BOOKING_CONSUMERS
+from messaging.operations.lanes import release_key
+from tests.simulation.cast.consumers import BOOKING_CONSUMERS, LANE
 from tests.simulation.stage import world
 from tests.simulation.world import Process
 
@@ -57,7 +60,9 @@ class Operator:
         self.has_finished = True
 
     def _choose(self) -> Act | None:
-        choose = world().rng.choice([self._replay, self._resubmit, self._discard, self._pause, self._resume])
+        choose = world().rng.choice([
+            self._replay, self._resubmit, self._discard, self._pause, self._resume, self._hasten, self._release,
+        ])  # fmt: skip
         try:
             return choose()
         except (DatabaseError, InterfaceError):
@@ -97,6 +102,16 @@ class Operator:
             resubmit_dead_letter, id=rows[0].id, body=json.dumps(body), actor=self.actor, reason="Edited.",
             audience=world().rng.choice(["failed", "failed", "all"]), request_id=self._id(),
         )  # fmt: skip
+
+    def _hasten(self) -> Act | None:
+        waiting = Delivery.objects.filter(claim_token=None).order_by("message_id", "consumer")[:3]
+        ids = [DeliveryId(message_id=each.message_id, consumer=each.consumer, run=each.run) for each in waiting]
+        return partial(hasten_deliveries, ids=ids, actor=self.actor, request_id=self._id()) if ids else None
+
+    def _release(self) -> Act | None:
+        key = world().rng.choice(["key-1", "key-2"])
+        world().note(f"releases {key}")
+        return partial(release_key, name=LANE, key=key, actor=self.actor, reason="It may wait.", request_id=self._id())
 
     def _pause(self) -> Act | None:
         until = world().clock() + timedelta(seconds=world().rng.uniform(1, 20)) if world().rng.random() < 0.5 else None

@@ -25,7 +25,7 @@ from messaging.models import (
 from messaging.settings import options
 from messaging.verification import verify
 from tests.simulation.cast import plans
-from tests.simulation.cast.consumers import ECHO, GUARANTEES, MOST, SOON
+from tests.simulation.cast.consumers import ECHO, GUARANTEES, LANE, MOST, SKIPPING, SOON
 from tests.simulation.cast.models import Booking, Effect
 from tests.simulation.world import World
 
@@ -54,7 +54,7 @@ def violations(world: World) -> list[str]:
     """Return in words what does not hold, each with the id of its invariant."""
     facts = Facts(world)
     checks = (
-        leftovers, _verified, _published, _received, facts.ends, facts.effects, facts.follow_ups, facts.bounds,
+        leftovers, _verified, _published, _received, facts.ends, facts.effects, facts.follow_ups, facts.bounds, _order,
         _operators, _counters,
     )  # fmt: skip
     return [violation for check in checks for violation in check()]
@@ -188,6 +188,39 @@ class Facts:
             crashed = self._count(key, "crashed")
             if crashed > self._losses:
                 yield f"I7 {key}: {crashed} crashes, but {self._losses} processes were lost"
+
+
+def _order() -> Iterator[str]:
+    """I4: per key, first runs took effect in the order of their positions.
+
+    The order of ``block`` ends where an operator released the key; a dead letter's later runs come when they come.
+    """
+    positions = dict(Message.objects.exclude(position=None).values_list("id", "position"))
+    keys = dict(Message.objects.filter(causation_id=None).exclude(key=None).values_list("id", "key"))
+    latest: dict[tuple[str, str], int] = {}
+    done = Effect.objects.filter(consumer__in=(LANE, SKIPPING), run=1).order_by("id")
+    for consumer, id in done.values_list("consumer", "message_id"):
+        if id not in keys or id not in positions:
+            continue
+        lane = consumer, keys[id]
+        if positions[id] < latest.get(lane, 0):
+            yield f"I4 {consumer} did position {positions[id]} of {keys[id]} after {latest[lane]}"
+        latest[lane] = max(positions[id], latest.get(lane, 0))
+    yield from _blocked(keys, positions)
+
+
+def _blocked(keys: dict[UUID, str], positions: dict[UUID, int]) -> Iterator[str]:
+    """I4: nothing behind a dead letter of the blocking consumer ran before it was resolved or released."""
+    done = AuditRecord.objects.filter(action="consumer.release_key", outcome="done")
+    released = {details["key"] for details in done.values_list("details", flat=True)}
+    handled = list(Attempt.objects.filter(consumer=LANE, outcome="handled").values_list("message_id", "started_at"))
+    for row in DeadLetter.objects.filter(consumer=LANE, message_id__in=keys).exclude(position=None):
+        if row.key in released:
+            continue
+        for id, at in handled:
+            is_behind = keys.get(id) == row.key and positions.get(id, 0) > (row.position or 0)
+            if is_behind and at > row.dead_at and (row.resolved_at is None or at < row.resolved_at):
+                yield f"I4 {LANE} did position {positions[id]} of {row.key} behind a dead letter at {row.position}"
 
 
 def _operators() -> Iterator[str]:

@@ -87,8 +87,9 @@ def put_in_place() -> None:
     patched: Any
     clock.install(lambda: world().clock())
     ticking = SimpleNamespace(
-        monotonic=lambda: world().now, perf_counter=lambda: world().now, sleep=lambda seconds: world().sleep(seconds)
-    )
+        monotonic=lambda: world().now, perf_counter=lambda: world().now, sleep=lambda seconds: world().sleep(seconds),
+        time_ns=lambda: int(world().clock().timestamp() * 1e9),
+    )  # fmt: skip
     for patched in TIMED:
         patched.time = ticking
     patched = presence

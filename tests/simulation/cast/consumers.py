@@ -11,8 +11,12 @@ from tests.simulation.cast.events import Booked, Echoed
 from tests.simulation.cast.models import Effect
 
 EXACT, LEAST, MOST, ECHO = "cast.exact", "cast.least", "cast.most", "cast.echo"
-GUARANTEES = {EXACT: "exactly_once", LEAST: "at_least_once", MOST: "at_most_once", ECHO: "exactly_once"}
-BOOKING_CONSUMERS = (EXACT, LEAST, MOST)
+LANE, SKIPPING = "cast.lane", "cast.skipping"
+GUARANTEES = {
+    EXACT: "exactly_once", LEAST: "at_least_once", MOST: "at_most_once", ECHO: "exactly_once",
+    LANE: "exactly_once", SKIPPING: "exactly_once",
+}  # fmt: skip
+BOOKING_CONSUMERS = (EXACT, LEAST, MOST, LANE, SKIPPING)
 LATER = timedelta(seconds=5)
 
 
@@ -39,6 +43,16 @@ def least(event: Booked, context: Context) -> None:
 
 @consumer(Booked, name=MOST, retry=SOON, guarantee="at_most_once")
 def most(event: Booked, context: Context) -> None:
+    _work(event.plans, context)
+
+
+@consumer(Booked, name=LANE, retry=SOON, ordered=True)
+def lane(event: Booked, context: Context) -> None:
+    _work(event.plans, context)
+
+
+@consumer(Booked, name=SKIPPING, retry=SOON, ordered=True, on_failure="skip")
+def skipping(event: Booked, context: Context) -> None:
     _work(event.plans, context)
 
 
