@@ -195,12 +195,15 @@ def _order() -> Iterator[str]:
 
     The order of ``block`` ends where an operator released the key; a dead letter's later runs come when they come.
     """
-    positions = dict(Message.objects.exclude(position=None).values_list("id", "position"))
-    keys = dict(Message.objects.filter(causation_id=None).exclude(key=None).values_list("id", "key"))
+    keyed = Message.objects.filter(causation_id=None, key__isnull=False, position__isnull=False)
+    positions: dict[UUID, int] = {}
+    keys: dict[UUID, str] = {}
+    for id, key, position in keyed.values_list("id", "key", "position"):
+        keys[id], positions[id] = str(key), int(position or 0)
     latest: dict[tuple[str, str], int] = {}
     done = Effect.objects.filter(consumer__in=(LANE, SKIPPING), run=1).order_by("id")
     for consumer, id in done.values_list("consumer", "message_id"):
-        if id not in keys or id not in positions:
+        if id not in keys:
             continue
         lane = consumer, keys[id]
         if positions[id] < latest.get(lane, 0):
@@ -211,22 +214,23 @@ def _order() -> Iterator[str]:
 
 def _blocked(keys: dict[UUID, str], positions: dict[UUID, int]) -> Iterator[str]:
     """I4: nothing behind a dead letter of the blocking consumer ran before it was resolved or released."""
-    done = AuditRecord.objects.filter(action="consumer.release_key", outcome="done")
-    released = {details["key"] for details in done.values_list("details", flat=True)}
+    releases = AuditRecord.objects.filter(action="consumer.release_key", outcome="done").values_list("details", "at")
     handled = list(Attempt.objects.filter(consumer=LANE, outcome="handled").values_list("message_id", "started_at"))
     for row in DeadLetter.objects.filter(consumer=LANE, message_id__in=keys).exclude(position=None):
-        if row.key in released:
-            continue
+        freed = [at for details, at in releases if details["key"] == row.key and at >= row.dead_at]
+        freed += [row.resolved_at] if row.resolved_at else []
         for id, at in handled:
             is_behind = keys.get(id) == row.key and positions.get(id, 0) > (row.position or 0)
-            if is_behind and at > row.dead_at and (row.resolved_at is None or at < row.resolved_at):
+            if is_behind and at > row.dead_at and not any(moment <= at for moment in freed):
                 yield f"I4 {LANE} did position {positions[id]} of {row.key} behind a dead letter at {row.position}"
 
 
 def _operators() -> Iterator[str]:
     """I8, I9: each change by an operator has its record, and a request was carried out once."""
     done = AuditRecord.objects.filter(outcome="done", actor_kind="command")
-    for request, target, times in done.values_list("request_id", "target").annotate(n=Count("id")):
+    for request, target, times in (
+        done.exclude(request_id="").values_list("request_id", "target").annotate(n=Count("id"))
+    ):
         if times > 1:
             yield f"I9 request {request} was carried out {times} times on {target}"
     by_action = Counter(done.values_list("action", flat=True))
