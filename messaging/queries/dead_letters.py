@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -73,7 +73,7 @@ class DeadLetterRow:
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterDetail(DeadLetterRow):
     traceback: str
-    row_body: bytes
+    row_body: bytes = field(repr=False)
     blob: dict[str, Any] | None
     """Where a large body lies: name, sha256, size in bytes."""
     expires_at: datetime | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -91,7 +91,7 @@ class MessageDetail:
     status: Status
     hold: Hold | None
     """When it is due and whether it was cancelled, for one that was published with a delay and has not fired."""
-    row_body: bytes
+    row_body: bytes = field(repr=False)
     blob: dict[str, Any] | None
     """Where a large body lies: name, sha256, size in bytes."""
     expires_at: datetime | None

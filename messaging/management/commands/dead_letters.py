@@ -81,6 +81,7 @@ class Command(BaseCommand):
         if found is None:
             raise CommandError(f"There is no dead letter {options['id']}.")
         document = {**asdict(found), "body": _masked(found)}
+        del document["row_body"]  # the same, unmasked
         if options["json"]:
             self.stdout.write(_json(document))
             return
