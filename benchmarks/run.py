@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import report, servers
 from benchmarks.figures import Run
 from benchmarks.measures import MEASURES
+from benchmarks.peers import environment as peers
 from benchmarks.servers import ROOT, Servers
 from benchmarks.stage import Stuck, environment, open_stage
 from benchmarks.systems import REFERENCE, SYSTEMS
@@ -26,7 +27,10 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is taken down
     began = time.monotonic()
-    running = servers.start()
+    chosen = [SYSTEMS[name] for name in arguments.systems]
+    if any(system.is_peer for system in chosen):
+        peers.ensure()
+    running = servers.start(with_stomp=any(system.needs_stomp for system in chosen))
     runs: list[Run] = []
     is_complete = True
     try:
@@ -61,7 +65,7 @@ def _measure(running: Servers, arguments: argparse.Namespace, runs: list[Run]) -
 def _template(running: Servers, name: str) -> str:
     system = SYSTEMS[name]
     given = environment(running, system, database="", handler="insert", home=running.directory / "home")
-    return servers.make_template(running, system, given, sys.executable)
+    return servers.make_template(running, system, given)
 
 
 def _one(running: Servers, template: str, number: int, handler: str, measure: str, name: str, n: int) -> Run:

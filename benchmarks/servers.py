@@ -26,6 +26,9 @@ class Servers:
     directory: Path
     postgresql: psutil.Process
     version: str
+    redis_port: int
+    stomp: str = ""
+    """Address of RabbitMQ's STOMP listener, when a system needs one."""
 
     def database_url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.directory / 'postgresql'}"
@@ -33,6 +36,11 @@ class Servers:
     @property
     def redis_url(self) -> str:
         return f"unix://{self.directory / 'redis' / 'redis.sock'}?db=0"
+
+    @property
+    def redis_tcp(self) -> str:
+        """For clients that know no unix sockets."""
+        return f"redis://127.0.0.1:{self.redis_port}/0"
 
     @property
     def broker_url(self) -> str:
@@ -46,13 +54,26 @@ class Servers:
         redis.Redis.from_url(self.redis_url).flushall()
 
 
-def start() -> Servers:
-    """Start both; they end with this process."""
+def start(*, with_stomp: bool = False) -> Servers:
+    """Start both, and RabbitMQ when a system needs it; they end with this process."""
     directory = binaries.private_directory("benchmark")
     directory.chmod(0o711)
     postgresql, version = _start_postgresql(directory / "postgresql")
-    _start_redis(directory / "redis")
-    return Servers(directory, psutil.Process(postgresql.pid), version)
+    port = _start_redis(directory / "redis")
+    stomp = _start_rabbitmq(directory / "rabbitmq") if with_stomp else ""
+    return Servers(directory, psutil.Process(postgresql.pid), version, port, stomp)
+
+
+def _start_rabbitmq(directory: Path) -> str:
+    """RabbitMQ with its STOMP plugin."""
+    directory.mkdir()
+    node, port = binaries.rabbitmq_node(directory), binaries.free_port()
+    (directory / "enabled_plugins").write_text("[rabbitmq_stomp].\n")
+    with (directory / "rabbitmq.conf").open("a") as file:
+        file.write(f"stomp.listeners.tcp.1 = 127.0.0.1:{port}\n")
+    server = binaries.Process([node.program], directory=directory, **node.environment)
+    server.wait_until(lambda: binaries.is_listening(port))
+    return f"127.0.0.1:{port}"
 
 
 def _start_postgresql(directory: Path) -> tuple[binaries.Process, str]:
@@ -84,25 +105,26 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _start_redis(directory: Path) -> None:
+def _start_redis(directory: Path) -> int:
+    """Start Redis on a socket and on a loopback port; return the port."""
     directory.mkdir()
     socket = directory / "redis.sock"
     program = binaries.redis_binary()
-    server = binaries.Process(
-        [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"], directory=directory
-    )
+    port = binaries.free_port()
+    listen = ["--bind", "127.0.0.1", "--port", str(port), "--unixsocket", str(socket)]
+    server = binaries.Process([program, *listen, "--save", "", "--appendonly", "no"], directory=directory)
     server.wait_until(socket.exists)
+    return port
 
 
-def make_template(servers: Servers, system: System, environment: dict[str, str], python: str) -> str:
+def make_template(servers: Servers, system: System, environment: dict[str, str]) -> str:
     """Make the database that each run of a system starts from, and return its name."""
     name = f"template_{system.name.replace('-', '_')}"
     servers.execute(f"CREATE DATABASE {name}")
     servers.execute(SCHEMA, database=name)
-    if system.is_bus:
+    for command in system.prepare:
         given = {**environment, "DATABASE_URL": servers.database_url(name)}
-        for command in (["manage.py", "migrate", "-v", "0"], ["-m", "benchmarks.prepare"]):
-            subprocess.run([python, *command], cwd=ROOT, env=given, check=True)
+        subprocess.run(command, cwd=ROOT, env=given, check=True, stdout=subprocess.DEVNULL)
     _wait_until_unused(servers, name)
     return name
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -90,7 +89,7 @@ class Stage:
     def _producer(
         self, n: int, *, rate: float | None = None, commits: Path | None = None, wait: bool = False
     ) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "benchmarks.produce", "--publisher", self.system.publisher, "--n", str(n)]
+        command = [self.system.python, "-m", "benchmarks.produce", "--publisher", self.system.publisher, "--n", str(n)]
         command += ["--rate", str(rate)] if rate else []
         command += ["--commits", str(commits)] if commits else []
         command += ["--wait"] if wait else []
@@ -169,6 +168,8 @@ def environment(servers: Servers, system: System, *, database: str, handler: str
         "DATABASE_URL": servers.database_url(database),
         "REDIS_URL": servers.redis_url,
         "CELERY_BROKER_URL": servers.broker_url,
+        "BENCH_REDIS_TCP": servers.redis_tcp,
+        "BENCH_STOMP": servers.stomp,
         "SECRET_KEY": "of-the-benchmark-only",
         "SIGNALBOX_HOME": str(home),
         "LOG_LEVEL": "WARNING",
@@ -184,6 +185,9 @@ def open_stage(servers: Servers, system: System, *, template: str, handler: str)
     servers.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
     servers.execute(f"CREATE DATABASE {database} TEMPLATE {template}")
     servers.flush_redis()
+    if system.before_each:
+        given = environment(servers, system, database=database, handler=handler, home=servers.directory / "home")
+        subprocess.run(system.before_each, cwd=ROOT, env=given, check=True)
     stage = Stage(servers, system, database=database, handler=handler, log=servers.directory / f"{system.name}.log")
     try:
         yield stage

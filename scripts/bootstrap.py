@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 BASE, DEV = ROOT / "requirements" / "base.txt", ROOT / "requirements" / "dev.txt"
+PEERS = ROOT / "requirements" / "peers.txt"
 ASSETS = ROOT / "scripts" / "assets.py"
 
 

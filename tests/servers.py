@@ -303,11 +303,11 @@ def _start_port_mapper(parent: Path) -> int:
     directory.mkdir()
     program = shutil.which("epmd") or next(map(str, Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), "epmd")
     mapper = Process([program, "-port", str(port), "-address", "127.0.0.1"], directory=directory)
-    mapper.wait_until(lambda: _is_listening(port))
+    mapper.wait_until(lambda: is_listening(port))
     return port
 
 
-def _is_listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

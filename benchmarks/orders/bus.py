@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
@@ -10,7 +11,7 @@ from django.db import transaction
 from pydantic import BaseModel
 
 from benchmarks.orders.work import KIND, call_outside, reserve
-from messaging import Context, Event, consumer, publish
+from messaging import Batch, BatchContext, Context, Event, consumer, publish
 
 
 class Line(BaseModel):
@@ -29,10 +30,10 @@ class OrderPlaced(Event, version=1):
     items: tuple[Line, ...]
 
 
+IS_BATCH = os.environ.get("BENCH_CONSUMER_KIND") == "batch"
 GUARANTEE: Literal["exactly_once", "at_least_once"] = "at_least_once" if KIND == "call" else "exactly_once"
 
 
-@consumer(OrderPlaced, name="orders.reserve", guarantee=GUARANTEE)
 def reserve_order(event: OrderPlaced, context: Context) -> None:
     """Reserve the stock of an order."""
     call_outside()
@@ -41,6 +42,17 @@ def reserve_order(event: OrderPlaced, context: Context) -> None:
             reserve(event.order_id)
     else:
         reserve(event.order_id)
+
+
+def reserve_orders(events: list[OrderPlaced], context: BatchContext) -> None:
+    """Reserve the stock of many orders with one statement."""
+    reserve_many([event.order_id for event in events])
+
+
+if IS_BATCH:
+    consumer(OrderPlaced, name="orders.reserve", batch=Batch(size=100, seconds=0.05))(reserve_orders)
+else:
+    consumer(OrderPlaced, name="orders.reserve", guarantee=GUARANTEE)(reserve_order)
 
 
 def publish_order(order: dict[str, Any]) -> None:

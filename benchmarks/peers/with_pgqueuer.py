@@ -1,0 +1,56 @@
+"""pgqueuer: enqueued in the Django transaction, consumed by its asyncio consumer with asyncpg, without Django."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from functools import cache
+from typing import Any
+
+from benchmarks.orders.work import CALL_SECONDS, KIND, RESERVE, STOCK_ROWS, TAKE_STOCK
+
+
+@cache
+def _queries() -> Any:
+    from django.db import connection
+    from pgqueuer.db import SyncPsycopgDriver
+    from pgqueuer.queries import SyncQueries
+
+    return SyncQueries(SyncPsycopgDriver(connection.connection))
+
+
+def publish_order(order: dict[str, Any]) -> None:
+    _queries().enqueue("reserve", json.dumps(order).encode())
+
+
+async def consume() -> None:
+    import asyncpg
+    from pgqueuer import PgQueuer
+    from pgqueuer.db import AsyncpgDriver
+
+    dsn = os.environ["DATABASE_URL"]
+    pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4)
+    consumer = PgQueuer(AsyncpgDriver(await asyncpg.connect(dsn)))
+
+    @consumer.entrypoint("reserve")
+    async def reserve_order(job: Any) -> None:
+        order_id = json.loads(job.payload)["order_id"]
+        if KIND == "call":
+            await asyncio.sleep(CALL_SECONDS)
+        async with pool.acquire() as connection, connection.transaction():
+            if KIND == "contended":
+                await connection.execute(
+                    TAKE_STOCK.replace("%s", "$1"), int(order_id.replace("-", ""), 16) % STOCK_ROWS
+                )
+            await connection.execute(RESERVE.replace("%s", "$1"), order_id)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, consumer.shutdown.set)
+    await consumer.run(batch_size=10)
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(consume())
