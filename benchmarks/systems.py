@@ -69,15 +69,18 @@ def _peer(name: str, module: str, *commands: tuple[str, ...], settle: float = 60
     return System(
         name=name, title=name, settings="benchmarks.peers.settings", publisher=f"benchmarks.peers.{module}",
         commands=commands, python=_PEER, is_peer=True, settle_seconds=settle,
-        environment={"BENCH_PEER": name, "PATH": f"{PYTHON.parent}:{os.environ['PATH']}", **given.pop("env", {})}, **given,
+        environment={"BENCH_PEER": name, "PATH": f"{PYTHON.parent}:{os.environ['PATH']}", **given.pop("env", {})},
+        **given,
     )  # fmt: skip
 
 
+_STREAM_APP = "benchmarks.peers.with_faststream:app"
 _MIGRATE = ((*_DJANGO, "migrate", "-v", "0"),)
 _STOMP = ("subscribe", "benchmarks.peers.with_outbox_pattern.on_order", "/exchange/amq.direct/orders.v1", "orders")
 PEERS = (
     _peer(
-        "procrastinate", "with_procrastinate", *[(*_DJANGO, "procrastinate", "worker", "--concurrency", "1")] * CONSUMERS,
+        "procrastinate", "with_procrastinate",
+        *[(*_DJANGO, "procrastinate", "worker", "--concurrency", "1")] * CONSUMERS,
         prepare=_MIGRATE,
     ),
     _peer(
@@ -90,7 +93,7 @@ PEERS = (
     ),
     _peer(
         "faststream", "with_faststream",
-        *[(_PEER, "-m", "faststream", "run", "benchmarks.peers.with_faststream:app", "--log-level", "warning")] * CONSUMERS,
+        *[(_PEER, "-m", "faststream", "run", _STREAM_APP, "--log-level", "warning")] * CONSUMERS,
         before_each=(_PEER, "-m", "benchmarks.peers.with_faststream"), env={"BENCH_CONSUMER": "shop"},
     ),
     _peer(

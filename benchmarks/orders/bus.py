@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from pydantic import BaseModel
 
-from benchmarks.orders.work import KIND, call_outside, reserve
+from benchmarks.orders.work import KIND, call_outside, reserve, reserve_many
 from messaging import Batch, BatchContext, Context, Event, consumer, publish
 
 

@@ -1,5 +1,5 @@
 """The same order in other libraries: how each publishes inside or after the transaction, and how each consumes.
 
-They run in an environment of their own (requirements/peers.txt), on the smallest Django there is. Each uses what its own
-documentation shows; kept database connections everywhere, which is the kindest setting for all.
+They run in an environment of their own (requirements/peers.txt), on the smallest Django there is. Each uses what its
+own documentation shows; kept database connections everywhere, which is the kindest setting for all.
 """

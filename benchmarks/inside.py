@@ -1,0 +1,151 @@
+"""One process that does every step of the order workload by itself: what each costs, without the noise of others.
+
+Prints one line of JSON: for each step the CPU milliseconds of Python and of its database session, and the round trips
+to the server, per event. Times on the clock depend on what else runs; these do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+
+import psutil
+
+RELAY_BATCH = 500
+Step = dict[str, float]
+
+
+class Meter:
+    """Measures the time that happens inside ``step``."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Step] = {}
+
+    @contextmanager
+    def step(self, name: str, n: int) -> Iterator[None]:
+        python, database, began = time.process_time(), _cpu_of_session(), time.perf_counter()
+        yield
+        seconds = time.perf_counter() - began
+        self.steps[name] = {
+            "python_ms": (time.process_time() - python) * 1000 / n,
+            "database_ms": (_cpu_of_session() - database) * 1000 / n,
+            "per_second": n / seconds,
+        }
+
+
+class RoundTrips(Meter):
+    """Counts how often the server was asked and answered; the trace that tells costs time, so none is measured."""
+
+    @contextmanager
+    def step(self, name: str, n: int) -> Iterator[None]:
+        from django.db import connection
+
+        if connection.vendor != "postgresql":
+            yield
+            return
+        connection.ensure_connection()
+        session = connection.connection.pgconn
+        with TemporaryFile() as file:
+            session.trace(file.fileno())
+            yield
+            session.untrace()
+            file.seek(0)
+            self.steps[name] = {"round_trips": file.read().count(b"ReadyForQuery") / n}
+
+
+def _cpu_of_session() -> float:
+    """Return the CPU seconds of the server process of this session; SQLite has none of its own."""
+    from django.db import connection
+
+    if connection.vendor != "postgresql":
+        return 0.0
+    connection.ensure_connection()
+    times = psutil.Process(connection.connection.info.backend_pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def measure(n: int, *, padding: int = 0) -> dict[str, Step]:
+    """Place ``n`` orders without and with their event, relay them and deliver them; ``padding``: bytes added to each.
+
+    Raises:
+        SystemExit: not every order was reserved exactly once.
+    """
+    from messaging.consumers import find_consumer
+    from messaging.database import store
+    from messaging.delivery.loop import deliver_once
+
+    meter = Meter()
+    consumer = find_consumer("orders.reserve")
+    assert consumer is not None
+    trips = RoundTrips()
+    counts = {Meter(): 20, trips: 100, meter: n}  # the first connects, compiles and fills caches
+    for chosen, count in counts.items():
+        with chosen.step("order", count):
+            _place(count, padding, events=0)
+        with chosen.step("two_orders", count):  # what one more INSERT costs, to compare a publish with
+            _place(count, padding, events=0, orders=2)
+        with chosen.step("publish", count):
+            _place(count, padding, events=1)
+        with chosen.step("relay", count):
+            while store().relay(RELAY_BATCH).taken:
+                pass
+        with chosen.step("deliver", count):
+            while deliver_once(consumer):
+                pass
+    _check(sum(counts.values()))
+    return {name: {**step, **trips.steps.get(name, {})} for name, step in meter.steps.items()}
+
+
+def _place(n: int, padding: int, *, events: int, orders: int = 1) -> None:
+    from django.db import transaction
+
+    from benchmarks.orders.bus import publish_order
+    from benchmarks.orders.work import new_order, store_order
+
+    for number in range(n):
+        order = new_order(number)
+        with transaction.atomic():
+            for other in range(orders):
+                store_order(new_order(other) if other else order)
+            for _ in range(events):
+                publish_order({**order, "customer": "x" * padding} if padding else order)
+
+
+def _check(expected: int) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), coalesce(sum(runs), 0) FROM reservations")
+        found = tuple(map(int, cursor.fetchone()))
+    if found != (expected, expected):
+        raise SystemExit(f"{found[0]} reservations in {found[1]} runs of {expected} orders")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--padding", type=int, default=0)
+    parser.add_argument("--profile", action="store_true", help="print where Python's time goes")
+    arguments = parser.parse_args()
+    import django
+
+    django.setup()
+    if arguments.profile:
+        import cProfile
+        import pstats
+
+        profiler = cProfile.Profile()
+        profiler.enable()
+        measure(arguments.n, padding=arguments.padding)
+        profiler.disable()
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
+        return
+    print(json.dumps(measure(arguments.n, padding=arguments.padding)))
+
+
+if __name__ == "__main__":
+    main()
