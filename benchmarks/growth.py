@@ -72,7 +72,17 @@ def _history(running: Servers, templates: dict[str, str], rounds: int, n: int) -
     pairs = zip(runs["empty"], runs["stored"], strict=True)
     # Throughput that is bound by CPU is its inverse: above 1, the one with history is the faster.
     ratios = [_cost(empty["deliver"]) / _cost(stored["deliver"]) for empty, stored in pairs]
-    return {**costs, "deliver_ratio": median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
+    steps_of_empty = {
+        step: {key: median(run[step][key] for run in runs["empty"]) for key in runs["empty"][0][step]}
+        for step in ("order", "two_orders", *STEPS)
+    }
+    return {
+        "steps": steps_of_empty,
+        **costs,
+        "deliver_ratio": median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+    }
 
 
 def _costs(runs: list[dict[str, dict[str, float]]]) -> dict[str, float]:
