@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="requests of each page")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/growth.json")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the servers are taken down
     running = servers.start()
     empty = steps.make_template(running)
     print(f"Storing {arguments.history:,} messages …", file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from typing import Any
 import celery
 import django
 
+from benchmarks import grown, targets
 from benchmarks.figures import Run, summarise
 from benchmarks.measures import FIGURES, MEASURES
 from benchmarks.servers import Servers
@@ -129,6 +130,14 @@ def _page(summary: dict[str, Any]) -> str:
     ended = (
         "" if given["is_complete"] else " The run was stopped in its last round, so some measures have one pair less."
     )
+    growth = grown.read()
     return page.format(
-        **given, ended=ended, systems_text=systems, measures_text=measures, exact=exact, table=table(summary)
+        targets=targets.table(targets.verdicts(summary["results"], growth)),
+        growth=grown.text(growth),
+        **given,
+        ended=ended,
+        systems_text=systems,
+        measures_text=measures,
+        exact=exact,
+        table=table(summary),
     )
