@@ -18,6 +18,10 @@ M = TypeVar("M")
 TransactionDepth = tuple[bool, int]
 IN_REPLY_TO, REPLY_STATUS = "in-reply-to", "reply-status"
 """Headers of an answer."""
+PUBLISHED_BY = "published-by"
+"""Header of a follow-up: the consumer that published it."""
+STREAM, STREAM_VERSION = "stream", "stream-version"
+"""Headers of an event that was appended to a stream of the event store."""
 _NAMESPACE = uuid.UUID("5f1f2a52-6c1d-5d0e-9f7e-6c6d5349474e")
 
 

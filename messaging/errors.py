@@ -44,6 +44,17 @@ class PermanentError(MessagingError):
     """The handler says that retrying cannot help; the message is dead-lettered at once."""
 
 
+class WrongVersion(MessagingError):
+    """The stream is not at the version that was expected: somebody appended meanwhile.
+
+    Load again and decide again. A consumer that lets it out is retried like for any failure.
+    """
+
+    def __init__(self, stream: str, *, expected: int, actual: int) -> None:
+        super().__init__(f"{stream} is at version {actual}, not {expected}: load it again and decide again.")
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+
 class BodyUnavailable(PermanentError):
     """The message's body lies in a storage, and is missing there or not what was published."""
 

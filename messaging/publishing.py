@@ -12,7 +12,7 @@ from django.db import transaction
 from opentelemetry.trace import SpanKind
 
 from messaging import clock, tracing
-from messaging.context import current_correlation, current_scope, transaction_depth
+from messaging.context import PUBLISHED_BY, current_correlation, current_scope, transaction_depth
 from messaging.contracts.model import Command, MessageModel
 from messaging.database import put, store
 from messaging.envelope import Envelope
@@ -170,7 +170,9 @@ def wrap(
 def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
     """Return the caller's headers, checked, with the trace's own; what the caller says wins."""
     checked = {_text("headers", k): _text(f"headers.{k}", v, limit=4000) for k, v in (given or {}).items()}
-    return {**tracing.carried(), **checked}
+    scope = current_scope.get()
+    by = {PUBLISHED_BY: scope.context.consumer} if scope else {}
+    return {**tracing.carried(), **by, **checked}
 
 
 def expiry(expires_in: Delay | None, expires_at: datetime | None, due_at: datetime | None) -> datetime | None:

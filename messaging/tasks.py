@@ -19,6 +19,7 @@ from messaging import chain, housekeeping, maintenance, pruning, rescue, rollups
 from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
 from messaging.delivery.presence import name_session, presence, sign_off
+from messaging.eventstore import building
 from messaging.spans import storing
 from messaging.wakeups import TASK, wake_quietly
 
@@ -34,6 +35,7 @@ SCHEDULE: dict[str, float] = {
     "messaging.check_chain": 6 * 3600.0,
     "messaging.prune": 3600.0,
     "messaging.prune_spans": 60.0,
+    "messaging.advance_projections": 5.0,
 }
 """Scheduled tasks and their interval in seconds; all run on the maintenance queue."""
 
@@ -150,3 +152,9 @@ def _child_stopped(**_: object) -> None:
 @shared_task(name="messaging.prune_spans", ignore_result=True)
 def prune_spans() -> int:
     return storing.prune()
+
+
+@shared_task(name="messaging.advance_projections", ignore_result=True)
+def advance_projections() -> int:
+    name_session(presence().id)  # frozen in here, it would keep every other builder waiting
+    return building.advance_projections()
