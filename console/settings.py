@@ -30,6 +30,8 @@ INSTALLED_APPS = [
     "examples.sampling",
     "examples.ecommerce",
     "examples.payments",
+    "examples.telemetry",
+    "examples.training",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -150,7 +152,12 @@ MESSAGING = {
 }
 SAMPLE_TRAFFIC = EMBEDDED and env.flag("SIGNALBOX_SAMPLE_TRAFFIC", default=True)
 """The example flows run from the first second; never by itself when DATABASE_URL is set."""
-SAMPLE_FLOWS = ["examples.ecommerce.sample.ORDERS", "examples.payments.sample.PAYMENTS"]
+SAMPLE_FLOWS = [
+    "examples.ecommerce.sample.ORDERS",
+    "examples.payments.sample.PAYMENTS",
+    "examples.telemetry.sample.TELEMETRY",
+    "examples.training.sample.MODELS",
+]
 """What examples.sampling makes traffic for, each with a switch of its own."""
 SAMPLE_TRAFFIC_SOURCE = "examples.sampling.running.run"
 """Takes a threading.Event and generates until it is set."""
