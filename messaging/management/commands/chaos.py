@@ -32,7 +32,7 @@ class Command(BaseCommand):
         on.add_argument("--wakeup-repeat-rate", type=float, default=0.0, help="share of wake-ups sent twice")
         on.add_argument("--delay", default="0s", help='how long each delivery waits: "250ms", "2s"')
         on.add_argument("--for", dest="lasts", default="10m", help='until it ends by itself: "10m", at most "24h"')
-        on.add_argument("--reason", default="Fault injection from the command line.")
+        on.add_argument("--reason", default="Fault injection from the command line")
         off = acts.add_parser("off", help="end it")
         off.add_argument("--consumer", help="only for this one (* is the row for every consumer)")
         status = acts.add_parser("status", help="say what goes wrong now")
