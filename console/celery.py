@@ -75,14 +75,19 @@ app.conf.update(
 app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000  # or Celery closes the database connection around every task
 
 
+TICK_PATIENCE = 60.0
+"""Seconds that a tick may wait for a free worker. Shorter, those of busy workers would all expire: nothing would be
+folded, sealed or rescued for as long as the load lasts."""
+
+
 def schedule() -> dict[str, dict[str, Any]]:
-    """Return beat's schedule. A tick that waited longer than its period is dropped: the next one does its work.
+    """Return beat's schedule. A tick that waited too long is dropped: the next one does its work.
 
     A tick is sent with retries, because nothing else lets beat open anew a connection that the broker closed.
     """
     from messaging.tasks import SCHEDULE  # needs the app above, as its current one
 
     return {
-        name: {"task": name, "schedule": seconds, "options": {"expires": max(seconds, 5.0), "retry": True}}
+        name: {"task": name, "schedule": seconds, "options": {"expires": max(seconds, TICK_PATIENCE), "retry": True}}
         for name, seconds in SCHEDULE.items()
     }
