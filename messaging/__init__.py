@@ -12,6 +12,7 @@ from messaging.errors import (
     ConfigurationError,
     ContractError,
     MessageExpired,
+    MessageIgnored,
     MessagingError,
     OperationRefused,
     PermanentError,
@@ -21,13 +22,15 @@ from messaging.errors import (
 from messaging.limits import Breaker, Rate
 from messaging.policy import Retry
 from messaging.publishing import publish, publish_many
+from messaging.sagas import Saga, SagaData, State, Step, on, starts, timeout, when_all
 from messaging.scheduling.due import cancel_scheduled
 from messaging.scheduling.recurring import recurring
 
 __all__ = [
     "Batch", "BatchContext", "BodyUnavailable", "Breaker", "Command", "ConfigurationError", "Context",
-    "ContractError", "Dependency", "Event", "MessageExpired", "MessagingError", "OperationRefused",
-    "PermanentError", "Rate", "ReplyTimedOut", "Retry", "RetryLater", "Sensitive", "TransactionRequired",
-    "cancel_scheduled", "consumer", "dependency", "publish", "publish_many", "recurring", "reply", "send", "upcast",
-    "use_correlation",
+    "ContractError", "Dependency", "Event", "MessageExpired", "MessageIgnored", "MessagingError",
+    "OperationRefused", "PermanentError", "Rate", "ReplyTimedOut", "Retry", "RetryLater", "Saga", "SagaData",
+    "Sensitive", "State", "Step", "TransactionRequired", "cancel_scheduled", "consumer", "dependency", "on",
+    "publish", "publish_many", "recurring", "reply", "send", "starts", "timeout", "upcast", "use_correlation",
+    "when_all",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class MessagingConfig(AppConfig):
-    """Loads every app's ``events``, ``consumers`` and ``schedules`` modules and registers the startup checks."""
+    """Loads ``events``, ``consumers``, ``sagas`` and ``schedules`` of every app and registers the startup checks."""
 
     name = "messaging"
     default_auto_field = "django.db.models.BigAutoField"
@@ -17,10 +17,11 @@ class MessagingConfig(AppConfig):
     def ready(self) -> None:
         from messaging import checks, failpoints  # noqa: F401  registers the checks
         from messaging.database import prepare_connections
+        from messaging.sagas import checks as saga_checks  # noqa: F401
 
         failpoints.arm()
         prepare_connections()
-        autodiscover_modules("events", "consumers", "schedules")
+        autodiscover_modules("events", "consumers", "sagas", "schedules")
         post_migrate.connect(_synchronise, sender=self, dispatch_uid="messaging.subscriptions")
 
 

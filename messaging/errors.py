@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db.utils import DatabaseError
+
 
 class MessagingError(Exception):
     """The message bus could not do what was asked."""
@@ -76,6 +78,26 @@ class RetryLater(MessagingError):
     def __init__(self, after: timedelta | float, message: str | None = None) -> None:
         super().__init__(message)
         self.after = after if isinstance(after, timedelta) else timedelta(seconds=after)
+
+
+class MessageIgnored(MessagingError):
+    """The handler has no use for this message: what it wrote is rolled back, and the delivery counts as done."""
+
+
+class StaleSave(MessagingError, DatabaseError):
+    """Another transaction changed this first; inside a handler everything runs again at once, at no cost."""
+
+
+class SagaNotFound(PermanentError):
+    """No saga of this correlation exists, and the message does not start one."""
+
+
+class UnexpectedInState(PermanentError):
+    """The saga is in a state in which this message leads nowhere."""
+
+
+class CorrelationChanged(PermanentError):
+    """A saga's action changed the field by which its messages find it; nothing was saved."""
 
 
 class StaleClaim(MessagingError):

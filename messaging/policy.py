@@ -9,7 +9,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from messaging.errors import ConfigurationError, ContractError, MessageExpired, PermanentError, RetryLater
+from messaging.errors import (
+    ConfigurationError,
+    ContractError,
+    MessageExpired,
+    MessageIgnored,
+    PermanentError,
+    RetryLater,
+)
 
 _DURATION = re.compile(r"\A(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
 LONGEST_WAIT = 10 * 365 * 86400.0
@@ -122,7 +129,7 @@ def decide(error: BaseException, *, failures: int, retry: Retry, luck: float = 0
 def decide_for(kind: type[BaseException], *, failures: int, retry: Retry, luck: float = 0.5) -> Decision:
     """Say what follows an error of this class; the same as ``decide`` for all but RetryLater."""
     retry = retry.for_error(kind)
-    if issubclass(kind, retry.ignore):
+    if issubclass(kind, (MessageIgnored, *retry.ignore)):
         return Ignore()
     if issubclass(kind, ContractError):
         return GiveUp("contract")

@@ -20,12 +20,14 @@ from messaging.models import (
     CancelledMessage,
     DeadLetter,
     Delivery,
+    HistoryReplay,
     KeyCounter,
     OutboxEntry,
     QuarantinedMessage,
     ReceivedMessage,
     RequestRecord,
     Rollup,
+    SagaInstance,
     ScheduledMessage,
     ScheduleFiring,
 )
@@ -63,6 +65,8 @@ def prune() -> dict[str, int]:
         (ScheduleFiring, {"fired_at__lt": keep_from}),
         (Rollup, {"minute__lt": now - timedelta(days=options().rollup_days)}),
         (DeadLetter, {"state__in": ["resolved", "discarded"], "resolved_at__lt": keep_from}),
+        (SagaInstance, {"ended_at__lt": keep_from}),
+        (HistoryReplay, {"ended_at__lt": keep_from}),
         (QuarantinedMessage, {"state__in": ["accepted", "discarded"], "resolved_at__lt": keep_from}),
     ):
         removed[model._meta.db_table] = model.objects.filter(**condition).delete()[0]
@@ -92,7 +96,8 @@ def _oldest_needed(keep_from: datetime) -> UUID:
         needed = work.order_by("message_id").values_list("message_id", flat=True).first()
         if needed is not None:
             lowest = min(lowest, needed)
-    return lowest
+    unfinished = SagaInstance.objects.filter(ended_at=None).order_by("id").values_list("id", flat=True).first()
+    return min(lowest, unfinished) if unfinished else lowest
 
 
 def _prune_history(table: str, keep_from: datetime) -> int:

@@ -22,7 +22,7 @@ from messaging.policy import seconds
 from messaging.scheduling.due import due_time
 from messaging.settings import options
 
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # with an even number of backslashes before it, else it is text
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # with an even number of backslashes before it, else it is text
 Delay = str | float | timedelta
 TENANT_LIMIT = 100
 TEXT_LIMIT = 200
@@ -202,7 +202,7 @@ def encode(message: MessageModel) -> bytes:
         body = message.__pydantic_serializer__.to_json(message)
     except ValueError as error:
         raise ContractError(f"{message.contract_name} cannot be written as JSON: {error}.") from error
-    if _NUL.search(body):
+    if NUL.search(body):
         raise ContractError(f"{message.contract_name} holds a NUL character, which cannot be stored as text.")
     if len(body) > options().max_body_bytes:
         limit = options().max_body_bytes

@@ -13,6 +13,7 @@ from django.db.models import TextField, Value
 from django.db.utils import DatabaseError, InterfaceError, OperationalError
 
 from messaging import clock
+from messaging.errors import StaleSave
 
 _retention: ContextVar[bool] = ContextVar("retention", default=False)
 SERIALIZATION_FAILURE, DEADLOCK, LOCK_NOT_AVAILABLE = "40001", "40P01", "55P03"
@@ -50,6 +51,8 @@ def moment_in_query(moment: datetime) -> Any:
 
 def must_run_again(error: DatabaseError) -> bool:
     """Say whether the whole transaction should simply run again: serialisation failure, deadlock, lock timeout."""
+    if isinstance(error, StaleSave):
+        return True
     cause = error.__cause__
     if getattr(cause, "sqlstate", None) in {SERIALIZATION_FAILURE, DEADLOCK, LOCK_NOT_AVAILABLE}:
         return True

@@ -14,7 +14,7 @@ from django.db.migrations.operations.models import CreateModel
 from messaging import failpoints
 from messaging.ids import id_at
 
-HISTORY = ("messaging_message", "messaging_attempt", "messaging_auditrecord")
+HISTORY = ("messaging_message", "messaging_attempt", "messaging_auditrecord", "messaging_sagatransition")
 DAYS_AHEAD = 7
 _LOCK = 0x5349474E  # advisory lock: two schedulers must not create the same partition at once
 
@@ -47,6 +47,9 @@ def ensure_partitions(*, today: datetime | None = None, days_ahead: int = DAYS_A
     with failpoints.atomic("partitions"), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         for table in HISTORY:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [table])
+            if not cursor.fetchone()[0]:
+                continue  # a migration before the table's own
             for day in (start + timedelta(days=n) for n in range(days_ahead + 1)):
                 created += _create_partition(cursor, table, day)
     return created

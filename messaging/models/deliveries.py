@@ -150,6 +150,11 @@ class DeadLetter(models.Model):
             ),
             models.Index(fields=["resolved_at"], name="dead_letter_resolved_at"),
             models.Index(
+                fields=["correlation_id"],
+                condition=~models.Q(state__in=["resolved", "discarded"]),
+                name="dead_letter_flow",
+            ),
+            models.Index(
                 fields=["consumer", "key", "position"], condition=models.Q(blocks=True), name="dead_letter_blocks"
             ),
         ]

@@ -78,4 +78,4 @@ __all__ = [
     "retry_quarantined",
     "task",
     "trip_breaker",
-]  # fmt: skip
+]

@@ -18,9 +18,11 @@ from messaging.contracts.model import MessageModel
 from messaging.delivery import loop, presence
 from messaging.models import Subscription
 from messaging.policy import seconds
+from messaging.sagas import Saga
 from messaging.testing import driving
 from messaging.testing.doubles import Double, Doubles
 from messaging.testing.naming import ConsumerName, consumer_of
+from messaging.testing.sagas import SagaSeen, look_up
 from messaging.testing.sightings import Sightings
 
 
@@ -81,6 +83,12 @@ class Harness(Sightings):
     ) -> None:  # fmt: skip
         """Let the next ``times`` runs of a consumer fail with ``error``: before its handler, or just ``after`` it."""
         self._doubles.fail(consumer, times=times, error=error, after=after)
+
+    def saga(
+        self, saga: type[Saga[Any]], correlation: object, *, state: str | None = None, **fields: Any
+    ) -> SagaSeen:  # fmt: skip
+        """Assert that a saga exists, is at ``state`` and has data with these ``fields``; return it."""
+        return look_up(saga, correlation, state=state, fields=fields)
 
     def _run_at(self, moment: datetime) -> int:
         self._now = moment
