@@ -6,4 +6,4 @@ from django.dispatch import Signal
 
 changed = Signal()
 """Sent with ``topics``, a frozenset of "messages", "dead_letters", "consumers", "scheduled",
-"quarantine", "audit", "traces"."""
+"quarantine", "audit", "traces", "operations"."""

@@ -20,6 +20,7 @@ from messaging.database.partitions import ensure_partitions
 from messaging.delivery import loop
 from messaging.delivery.presence import name_session, presence, sign_off
 from messaging.eventstore import building
+from messaging.replays import advancing as replaying
 from messaging.spans import storing
 from messaging.wakeups import TASK, wake_quietly
 
@@ -36,6 +37,7 @@ SCHEDULE: dict[str, float] = {
     "messaging.prune": 3600.0,
     "messaging.prune_spans": 60.0,
     "messaging.advance_projections": 5.0,
+    "messaging.advance_replays": replaying.TICK_SECONDS,
 }
 """Scheduled tasks and their interval in seconds; all run on the maintenance queue."""
 
@@ -158,3 +160,9 @@ def prune_spans() -> int:
 def advance_projections() -> int:
     name_session(presence().id)  # frozen in here, it would keep every other builder waiting
     return building.advance_projections()
+
+
+@shared_task(name="messaging.advance_replays", ignore_result=True)
+def advance_replays() -> int:
+    name_session(presence().id)  # frozen in here, it would keep every other one waiting
+    return replaying.advance_replays()

@@ -8,7 +8,18 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI, Swagger
 from ninja.errors import HttpError, ValidationError
 
-from console.api import breakers, consumers, dead_letters, faults, messages, overview, quarantine, scheduled, traces
+from console.api import (
+    breakers,
+    consumers,
+    dead_letters,
+    faults,
+    messages,
+    overview,
+    quarantine,
+    replays,
+    scheduled,
+    traces,
+)
 from console.api.bodies import StrictParser
 from console.api.problems import CONTENT_TYPE, ProblemDetails, respond
 
@@ -53,6 +64,7 @@ def build() -> NinjaAPI:
     api.add_router("/consumers", consumers.router)
     api.add_router("/dependencies", breakers.router)
     api.add_router("/faults", faults.router)
+    api.add_router("/replays", replays.router)
     api.add_router("/traces", traces.router)
     api.add_router("", overview.router)
     api.add_router("", scheduled.router)

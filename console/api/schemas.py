@@ -276,6 +276,16 @@ class InjectFaults(Why):
     lasts_seconds: float = Field(600.0, ge=1, le=86_400, description="Ends by itself after so long.")
 
 
+class StartReplay(Why):
+    consumer: Text = Field(description="Its name. Types that it handles are replayed.")
+    mode: Literal["shadow", "real"] = Field(description="Shadow rolls each run back and reports; real sends new runs.")
+    since: Moment = Field(description="Published from then on.")
+    until: Moment | None = Field(None, description="Published before then; now, if not given.")
+    types: list[Text] = Field([], max_length=100, description="Only these; all that the consumer handles, if empty.")
+    rate: float = Field(50.0, gt=0, le=1000, description="At most so many messages per second.")
+    only_missing: bool = Field(False, description="Leave out what the consumer had: the backfill of a new one.")
+
+
 class EndFaults(Body):
     consumer: Text | None = Field(None, description="Only this one's; * is the row for every consumer.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 HINTS = "signalbox.hints"
 """Every socket is in this group."""
 
-TOPICS = ("messages", "dead_letters", "consumers", "quarantine", "audit", "traces")
+TOPICS = ("messages", "dead_letters", "consumers", "quarantine", "audit", "traces", "scheduled", "operations")
 
 
 def of_user(user_id: object) -> str:

@@ -17,5 +17,6 @@ urlpatterns = [
     path("", include("console.ui.consumers")),
     path("", include("console.ui.scheduled")),
     path("", include("console.ui.outbox")),
+    path("", include("console.ui.replays")),
     path("", include("console.ui.audit")),
 ]

@@ -27,7 +27,9 @@ from messaging.operations.deliveries import (
 from messaging.operations.faults import Faults, end_faults, inject_faults
 from messaging.operations.lanes import release_key
 from messaging.operations.limits import clear_override, override_limits, reset_breaker, trip_breaker
+from messaging.operations.projections import rebuild_projection
 from messaging.operations.quarantine import discard_quarantined, retry_quarantined
+from messaging.operations.replays import abort_replay, replay_history, resume_replay
 from messaging.operations.resubmit import ResubmitCheck, ResubmitResult, check_resubmission, resubmit_dead_letter
 from messaging.operations.scheduling import (
     cancel_messages,
@@ -52,6 +54,7 @@ __all__ = [
     "RefusedDelivery",
     "ResubmitCheck",
     "ResubmitResult",
+    "abort_replay",
     "cancel_deliveries",
     "cancel_messages",
     "check_resubmission",
@@ -68,12 +71,15 @@ __all__ = [
     "override_limits",
     "pause_consumer",
     "pause_schedule",
+    "rebuild_projection",
     "release_key",
     "replay_dead_letters",
+    "replay_history",
     "request_chain_check",
     "reset_breaker",
     "resubmit_dead_letter",
     "resume_consumer",
+    "resume_replay",
     "resume_schedule",
     "retry_quarantined",
     "task",

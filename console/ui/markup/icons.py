@@ -38,6 +38,8 @@ ALIASES = {
     "ok": ("handled", "Done"),
     "ignored": ("discarded", "Ignored"),
     "filtered": ("discarded", "Filtered"),
+    "aborted": ("discarded", "Aborted"),
+    "postponed": ("retrying", "Postponed"),
     "cancelled": ("discarded", "Cancelled"),
     "active": ("handled", "Active"),
     "failing": ("dead", "Failing"),
