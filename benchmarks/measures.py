@@ -12,7 +12,7 @@ from benchmarks.stage import Reading, Stage, Stuck
 
 WARM = 20
 """Orders that warm up consumers before they are measured."""
-LATENCY_RATE = 50.0
+LATENCY_RATE, BUSY_RATE = 50.0, 500.0
 KILLS = (0.2, 0.4, 0.6)
 
 Figures = dict[str, float]
@@ -48,7 +48,7 @@ def publish_then_drain(stage: Stage, n: int) -> Figures:
 def end_to_end(stage: Stage, n: int, *, producers: int = 1) -> Figures:
     """Publish as fast as possible while warm consumers run."""
     _warm_up(stage)
-    before = stage.read()
+    rows, before = stage.rows(), stage.read()
     published = stage.produce(n) if producers == 1 else stage.produce_in_parallel(n, producers)
     *_, after = stage.wait_for(WARM + n)
     _, last = stage.span(beside=WARM)
@@ -61,6 +61,8 @@ def end_to_end(stage: Stage, n: int, *, producers: int = 1) -> Figures:
         **_cost([before, after], "e2e"),
         "commits": (after.commits - before.commits) / n,
         "wal": (after.wal - before.wal) / n,
+        "rows": (stage.rows() - rows) / n,
+        "memory": stage.memory(),
     }
 
 
@@ -69,12 +71,12 @@ def four_producers(stage: Stage, n: int) -> Figures:
     return end_to_end(stage, n, producers=4)
 
 
-def latency(stage: Stage, n: int) -> Figures:
+def latency(stage: Stage, n: int, *, rate: float = LATENCY_RATE) -> Figures:
     """Place orders at a steady rate: from the return of COMMIT to the handler's statement."""
     _warm_up(stage)
     with TemporaryDirectory() as directory:
         path = Path(directory) / "commits.json"
-        stage.produce(n, rate=LATENCY_RATE, commits=path)
+        stage.produce(n, rate=rate, commits=path)
         for _ in stage.wait_for(WARM + n):
             pass
         import json
@@ -82,7 +84,14 @@ def latency(stage: Stage, n: int) -> Figures:
         commits: dict[str, float] = json.loads(path.read_text())
     reserved = stage.reserved_at()
     taken = sorted((reserved[order] - committed) * 1000 for order, committed in commits.items())
-    return {f"p{percent}": taken[min(len(taken) - 1, len(taken) * percent // 100)] for percent in (50, 95, 99)}
+    suffix = "" if rate == LATENCY_RATE else f"_{rate:.0f}"
+    percentiles = {percent: taken[min(len(taken) - 1, len(taken) * percent // 100)] for percent in (50, 95, 99)}
+    return {f"p{percent}{suffix}": milliseconds for percent, milliseconds in percentiles.items()}
+
+
+def busy_latency(stage: Stage, n: int) -> Figures:
+    """The same at 500 orders a second."""
+    return latency(stage, n, rate=BUSY_RATE)
 
 
 def kill(stage: Stage, n: int) -> Figures:
@@ -128,6 +137,7 @@ MEASURES = {
     "e2e": Measure(run=end_to_end, about="one producer as fast as it can, two warm consumers"),
     "e2e4": Measure(run=four_producers, about="four producers"),
     "latency": Measure(run=latency, share=0.2, about="50 orders a second, commit to the handler's statement"),
+    "latency500": Measure(run=busy_latency, about="500 orders a second, or as many as one producer can"),
     "kill": Measure(run=kill, about="kill -9 of all consumers and relays at 20, 40 and 60 % of a backlog"),
 }
 
@@ -141,12 +151,17 @@ FIGURES = {
     "p50": Figure(title="latency at 50/s, p50", unit="ms", is_cost=True),
     "p95": Figure(title="latency at 50/s, p95", unit="ms", is_cost=True),
     "p99": Figure(title="latency at 50/s, p99", unit="ms", is_cost=True),
+    "p50_500": Figure(title="latency at 500/s, p50", unit="ms", is_cost=True),
+    "p95_500": Figure(title="latency at 500/s, p95", unit="ms", is_cost=True),
+    "p99_500": Figure(title="latency at 500/s, p99", unit="ms", is_cost=True),
     "drain_cpu": Figure(title="CPU to drain: consumers and relay", unit="s per 1,000", is_cost=True),
     "drain_database_cpu": Figure(title="CPU to drain: PostgreSQL", unit="s per 1,000", is_cost=True),
     "e2e_cpu": Figure(title="CPU end to end: consumers and relay", unit="s per 1,000", is_cost=True),
     "e2e_database_cpu": Figure(title="CPU end to end: PostgreSQL", unit="s per 1,000", is_cost=True),
     "commits": Figure(title="transactions per event, end to end", unit="", is_cost=True),
     "wal": Figure(title="WAL per event, end to end", unit="bytes", is_cost=True),
+    "rows": Figure(title="rows left behind per event", unit="", is_cost=True),
+    "memory": Figure(title="memory of all consumers and relays that no other shares", unit="MB", is_cost=True),
     "missing": Figure(title="missing after three kill -9", unit="orders", is_cost=True),
     "duplicated": Figure(title="duplicated after three kill -9", unit="orders", is_cost=True),
     "settled_after": Figure(title="all handled after the last kill", unit="s", is_cost=True),

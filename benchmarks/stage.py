@@ -111,6 +111,19 @@ class Stage:
     def _cpu_of_consumers(self) -> float:
         return sum(_cpu_of(psutil.Process(process.pid)) for process in self._processes if process.poll() is None)
 
+    def memory(self) -> float:
+        """Return what the processes hold for themselves alone, in megabytes."""
+        roots = [psutil.Process(process.pid) for process in self._processes if process.poll() is None]
+        every = [one for root in roots for one in (root, *root.children(recursive=True))]
+        return sum(one.memory_full_info().uss for one in every) / 1_000_000
+
+    def rows(self) -> int:
+        """Count the rows of all tables but the application's own."""
+        tables = self.connection.execute(
+            "SELECT relid::regclass::text FROM pg_stat_user_tables WHERE relname NOT IN ('orders', 'reservations')"
+        ).fetchall()
+        return sum(int(self._row(f"SELECT count(*) FROM ONLY {table}")[0]) for (table,) in tables)
+
     def count(self) -> int:
         return int(self._row("SELECT count(*) FROM reservations")[0])
 
