@@ -17,7 +17,7 @@ import django
 from benchmarks import grown, targets
 from benchmarks.figures import Run, summarise
 from benchmarks.measures import FIGURES, MEASURES
-from benchmarks.servers import Servers
+from benchmarks.servers import ROOT, Servers
 from benchmarks.systems import REFERENCE, SYSTEMS
 
 HANDLER_TITLES = {
@@ -141,3 +141,12 @@ def _page(summary: dict[str, Any]) -> str:
         exact=exact,
         table=table(summary),
     )
+
+
+def render(root: Path = ROOT) -> None:
+    """Write the page anew from the figures that were measured last."""
+    write(json.loads((root / "benchmarks/latest.json").read_text()), root)
+
+
+if __name__ == "__main__":
+    render()
