@@ -209,6 +209,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "WARNING" if EMBEDDED else "INFO").upper()},
     # One record a delivery: INFO logs those that were handled too, DEBUG also that they were received.
     "loggers": {
+        # A browser that leaves ends a request in another context than it began in; harmless, and not ours to mend.
+        "opentelemetry.context": {"level": "CRITICAL"},
         "messaging.deliveries": {"level": env.text("LOG_DELIVERIES", "CRITICAL" if EMBEDDED else "WARNING").upper()}
     },
 }  # fmt: skip

@@ -20,7 +20,7 @@ from console.ui.timeline import timeline_of
 from messaging import clock
 from messaging.operations import REVEAL
 from messaging.operations.access import record_denied, record_revealed
-from messaging.queries import audit, messages
+from messaging.queries import audit, messages, traces
 
 PAGE = 50
 LAST_ID = (1 << 128) - 1
@@ -85,6 +85,10 @@ def _jump(request: HttpRequest, text: str) -> HttpResponse:
     for name, value in words.items():
         query[name] = value
     if rest:
+        if trace := traces.find_trace(rest):
+            return HttpResponseRedirect(reverse("trace", args=[trace]))
+        if traces.has_messages(rest):
+            return HttpResponseRedirect(reverse("flow", args=[rest]))
         if (found := messages.find_message(rest)) is not None:
             return HttpResponseRedirect(reverse("message", args=[found]))
         if any(rest in (name, name.rpartition(".")[2]) for name in messages.known_types()):

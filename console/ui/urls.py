@@ -19,4 +19,6 @@ urlpatterns = [
     path("", include("console.ui.outbox")),
     path("", include("console.ui.replays")),
     path("", include("console.ui.audit")),
+    path("", include("console.ui.flows")),
+    path("", include("console.ui.traces")),
 ]

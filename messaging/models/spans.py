@@ -58,7 +58,7 @@ class Trace(models.Model):
     spans = models.IntegerField()
     errors = models.IntegerField()
     is_inner = models.BooleanField()
-    """Only of the bus's own machinery: relayed and claimed batches."""
+    """Only of reads, or of the bus's own machinery: relayed and claimed batches."""
 
     class Meta:
         indexes = [

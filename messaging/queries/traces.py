@@ -30,7 +30,7 @@ class TraceFilter:
     since: datetime | None = None
     until: datetime | None = None
     with_inner: bool = False
-    """Also traces of nothing but the bus's own machinery: relayed and claimed batches."""
+    """Also traces of nothing but reads, or the bus's own machinery: relayed and claimed batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,11 +194,8 @@ def find_trace(text: str) -> str:
     return wanted if len(wanted) == 32 and Trace.objects.filter(trace_id=wanted).exists() else ""
 
 
-def has_flow(correlation_id: str) -> bool:
-    """Say whether any message or trace belongs to this business flow."""
+def has_messages(correlation_id: str) -> bool:
+    """Say whether any message belongs to this business flow."""
     if not is_storable(correlation_id) or not 0 < len(correlation_id) <= 200:
         return False
-    return (
-        Message.objects.filter(correlation_id=correlation_id).exists()
-        or Trace.objects.filter(correlation_id=correlation_id).exists()
-    )
+    return Message.objects.filter(correlation_id=correlation_id).exists()

@@ -60,7 +60,12 @@ class SpanRecord:
 
     @property
     def is_inner(self) -> bool:
-        return self.attributes.get("messaging.operation.name") in INNER
+        """Say whether this span alone makes no trace worth listing: the bus's own batches, reads that went well."""
+        if self.attributes.get("messaging.operation.name") in INNER:
+            return True
+        method = self.attributes.get("http.request.method", self.attributes.get("http.method"))
+        is_read = self.kind == "client" or method in {"GET", "HEAD"}
+        return is_read and self.status != "error" and self.scope.startswith("opentelemetry.instrumentation.")
 
 
 def from_sdk(span: ReadableSpan) -> SpanRecord:
