@@ -17,8 +17,8 @@ from bootstrap import ROOT
 
 PARALLEL = ["-n", "2"]
 RUNS: dict[str, tuple[str, list[str]]] = {
-    "SQLite": ("sqlite", ["tests/unit", "tests/integration", *PARALLEL]),
-    "PostgreSQL+Redis": ("postgresql", ["tests/integration", *PARALLEL]),
+    "SQLite": ("sqlite", ["tests/unit", "tests/integration", "tests/stateful", *PARALLEL]),
+    "PostgreSQL+Redis": ("postgresql", ["tests/integration", "tests/stateful", *PARALLEL]),
     # One at a time: real processes under load, kills and a browser leave no core for a second test.
     "processes": (
         "sqlite",

@@ -1,0 +1,43 @@
+"""The bus agrees with a plain model of it, whatever is done to both, on either database."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.errors import Flaky
+from hypothesis.stateful import run_state_machine_as_test
+
+from messaging import ingest, rescue
+from tests.stateful.machine import Bus
+
+pytestmark = pytest.mark.django_db(transaction=True)
+EXAMPLES = int(os.environ.get("SIGNALBOX_EXAMPLES", "10"))
+BOUNDED = settings(settings.get_profile("signalbox"), max_examples=EXAMPLES, stateful_step_count=25)
+
+
+class TestBus:
+    def test_agrees_with_its_model(self) -> None:
+        run_state_machine_as_test(Bus, settings=BOUNDED)
+
+
+class TestModel:
+    """Takes a safeguard out, and demands that bus and model part."""
+
+    @pytest.mark.parametrize(
+        ("owner", "name", "instead"),
+        [
+            pytest.param(ingest, "_remember", lambda source, incoming, message_id: None, id="inbox key"),
+            pytest.param(rescue, "_rescue_batch", lambda: 0, id="rescue"),
+        ],
+    )
+    def test_parts_from_a_bus_without(
+        self, owner: Any, name: str, instead: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(owner, name, instead)
+        found = settings(BOUNDED, phases=[Phase.generate], max_examples=100, derandomize=True)
+        # Flaky: what the first failure left behind fails the second try elsewhere. They part all the same.
+        with pytest.raises((AssertionError, Flaky)):
+            run_state_machine_as_test(Bus, settings=found)
