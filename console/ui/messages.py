@@ -87,9 +87,11 @@ def _jump(request: HttpRequest, text: str) -> HttpResponse:
     if rest:
         if trace := traces.find_trace(rest):
             return HttpResponseRedirect(reverse("trace", args=[trace]))
-        if traces.has_messages(rest):
+        found = messages.find_message(rest)
+        # A message that began its flow gave it its own id: who types that wants the message.
+        if str(found) != rest and traces.has_messages(rest):
             return HttpResponseRedirect(reverse("flow", args=[rest]))
-        if (found := messages.find_message(rest)) is not None:
+        if found is not None:
             return HttpResponseRedirect(reverse("message", args=[found]))
         if any(rest in (name, name.rpartition(".")[2]) for name in messages.known_types()):
             query["type"] = rest

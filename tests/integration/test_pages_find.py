@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from console.ui import context
+from messaging import clock
 from messaging.models import AuditRecord, DeadLetter
 from tests import rows
 from tests.pages import EVIL, GROUP, ORDER, failed_order, row_ids, signed_in
@@ -116,9 +117,12 @@ class TestMessages:
         assert response["Location"] == f"{reverse('messages')}?range=24h&status=dead&key=order+7"
 
     def test_jumps_to_a_bare_id(self, viewer: Client) -> None:
-        one = rows.message(correlation_id="basket-7")
-        for text in (str(one.id), "basket-7"):
-            assert viewer.get(reverse("messages"), {"q": text})["Location"] == reverse("message", args=[one.id])
+        one, identifier = rows.message(correlation_id="basket-7"), rows.id_of(clock.now())
+        first = rows.message(id=identifier, correlation_id=str(identifier))
+        for message in (one, first):
+            found = viewer.get(reverse("messages"), {"q": str(message.id)})["Location"]
+            assert found == reverse("message", args=[message.id])
+        assert viewer.get(reverse("messages"), {"q": "basket-7"})["Location"] == reverse("flow", args=["basket-7"])
 
     def test_says_what_it_did_not_understand(self, viewer: Client) -> None:
         for query, words in (
