@@ -21,6 +21,7 @@ WITHOUT_TRANSACTION = {
     ("delivery/batches.py", "_held"): "reads only: the rows stay as they were",
     ("spans/storing.py", "write"): "pictures for people: losing some is harmless",
     ("database/snapshots.py", "snapshot"): "reads only, for reports",
+    ("replays/shadow.py", "run_in_shadow"): "is always rolled back",
 }
 """Transactions of the bus without failpoints, and why a death inside changes nothing."""
 WITHOUT_STATEMENT = {
