@@ -20,6 +20,7 @@ from messaging import clock
 from messaging import verification_sql as sql
 from messaging.database.snapshots import snapshot
 from messaging.ids import id_at
+from messaging.sagas.recount import illegal_moves
 
 SHOWN = 20
 """Most examples listed for one kind of violation."""
@@ -112,6 +113,9 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
         return function
 
     return register
+
+
+_invariants["sagas: only legal moves; what fails is undone"] = illegal_moves
 
 
 def verify(*, since: datetime | None = None) -> Report:

@@ -17,6 +17,7 @@ from console.api import (
     overview,
     quarantine,
     replays,
+    sagas,
     scheduled,
     traces,
 )
@@ -63,6 +64,7 @@ def build() -> NinjaAPI:
     api.add_router("/quarantine", quarantine.router)
     api.add_router("/consumers", consumers.router)
     api.add_router("/dependencies", breakers.router)
+    api.add_router("/sagas", sagas.router)
     api.add_router("/faults", faults.router)
     api.add_router("/replays", replays.router)
     api.add_router("/traces", traces.router)

@@ -18,6 +18,7 @@ urlpatterns = [
     path("", include("console.ui.scheduled")),
     path("", include("console.ui.outbox")),
     path("", include("console.ui.replays")),
+    path("", include("console.ui.sagas")),
     path("", include("console.ui.audit")),
     path("", include("console.ui.flows")),
     path("", include("console.ui.traces")),

@@ -50,6 +50,13 @@ def mask(name: str, version: int, body: bytes) -> bytes:
     return exact.dumps(data)
 
 
+def mask_model(model: type[BaseModel], data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of a model that is no contract with each sensitive value replaced."""
+    for path, label in sensitive_paths(model).items():
+        data = _replace(data, path, label)
+    return data
+
+
 def mask_received(raw: bytes) -> bytes:
     """Return what an ingress could not take in with the sensitive values below its ``data`` replaced.
 
