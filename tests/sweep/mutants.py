@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from messaging import rescue
 from messaging.consumers import Consumer
 from messaging.database import postgresql_sql as sql
-from messaging.delivery import loop
+from messaging.delivery import gate, loop
 from messaging.ids import new_id
 
 VARIABLE = "SWEEP_MUTANT"
@@ -18,14 +18,14 @@ VARIABLE = "SWEEP_MUTANT"
 
 def without_fence() -> None:
     """Every claim of a consumer bears the same token, so that a stale owner passes for the new one."""
-    deliver_once = loop.deliver_once
+    claim_and_deliver = loop.claim_and_deliver
     patched: Any = loop
 
-    def unfenced(consumer: Consumer, turn: int = 0) -> int:
+    def unfenced(consumer: Consumer, turn: int = 0) -> gate.Claim:
         patched.new_id = lambda: claim_token(consumer.name)
-        return deliver_once(consumer, turn)
+        return claim_and_deliver(consumer, turn)
 
-    patched.deliver_once = unfenced
+    patched.claim_and_deliver = unfenced
 
 
 def claim_token(consumer: str) -> UUID:
@@ -35,8 +35,10 @@ def claim_token(consumer: str) -> UUID:
 
 def without_outbox_delete() -> None:
     """The relay makes deliveries and leaves the outbox as it was."""
-    sql.RELAY = _replaced(sql.RELAY, "DELETE FROM messaging_outboxentry\n    WHERE", _SELECT)
-    sql.RELAY = _replaced(sql.RELAY, "\n    RETURNING message_id, type, key, position, created_at, consumer, run, resolves\n), routed", "\n), routed")  # noqa: E501  # fmt: skip
+    for name in ("RELAY", "RELAY_CHOSEN"):  # the second is that with filters
+        head = "FROM messaging_outboxentry WHERE id"
+        kept = _replaced(getattr(sql, name), f"DELETE {head}", f"SELECT {_COLUMNS} {head}")
+        setattr(sql, name, _replaced(kept, f"RETURNING {_COLUMNS}", ""))
 
 
 def without_rescue() -> None:
@@ -46,9 +48,7 @@ def without_rescue() -> None:
     patched._rescue_batch = nothing
 
 
-_SELECT = (
-    "SELECT message_id, type, key, position, created_at, consumer, run, resolves FROM messaging_outboxentry\n    WHERE"
-)
+_COLUMNS = "message_id, type, key, position, created_at, consumer, run, resolves"
 MUTANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "fence": (without_fence, ("I6",)),
     "outbox delete": (without_outbox_delete, ("I2", "I10")),
