@@ -175,16 +175,18 @@ RELAY_CHOSEN = _RELAY.format(
     )""",
 )
 
+# MATERIALIZED: as a plain subquery the planner may run it again for each row, and each time it takes as many more.
 _CLAIM = f"""
-UPDATE messaging_delivery d
-SET claim_token = %(token)s, worker = %(worker)s, claimed_at = clock_timestamp()
-FROM (
+WITH due AS MATERIALIZED (
     SELECT message_id, consumer, run FROM messaging_delivery
     WHERE consumer = %(consumer)s AND claim_token IS NULL AND position IS NULL AND available_at <= clock_timestamp()
         AND {{alone}} AND created_at <= {lanes.HORIZON}
     ORDER BY available_at, message_id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-) due, set_config('synchronous_commit', 'off', true) AS losing_a_claim_is_harmless
+)
+UPDATE messaging_delivery d
+SET claim_token = %(token)s, worker = %(worker)s, claimed_at = clock_timestamp()
+FROM due, set_config('synchronous_commit', 'off', true) AS losing_a_claim_is_harmless
 WHERE d.message_id = due.message_id AND d.consumer = due.consumer AND d.run = due.run"""
 CLAIM = _CLAIM.format(alone="NOT is_alone")
 CLAIM_ALONE = _CLAIM.format(alone="is_alone")
