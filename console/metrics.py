@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from messaging.queries import chain, consumers, overview
+from messaging.queries import chain, consumers, overview, sagas
 from messaging.queries.limits import GateRow, gates
 from messaging.rollups import BATCHES, BOUNDS_MS, Kind, histogram
 
@@ -82,6 +82,7 @@ class _Bus(Collector):
         yield from _consumers([row for row in rows if row.name in kept], vitals.as_of)
         yield from _gates(gates())
         yield from _bus(vitals)
+        yield from _sagas()
         yield from _chain()
 
 
@@ -192,6 +193,15 @@ def _gates(rows: list[GateRow]) -> Iterator[Metric]:
             for limit in ("breaker", "rate", "concurrency"):
                 held.add_metric([row.name, limit], getattr(row, f"held_by_{limit}"))
     yield from (state, opened, held, overridden)
+
+
+def _sagas() -> Iterator[Metric]:
+    count = GaugeMetricFamily("signalbox_sagas", "Unfinished sagas by state.", labels=["saga", "state"])
+    failed = GaugeMetricFamily("signalbox_sagas_failed", "Of them: held by a dead letter.", labels=["saga", "state"])
+    for each in sagas.count_sagas():
+        count.add_metric([each.saga, each.state], each.count)
+        failed.add_metric([each.saga, each.state], each.failed)
+    yield from (count, failed)
 
 
 def _bus(vitals: overview.Vitals) -> Iterator[Metric]:

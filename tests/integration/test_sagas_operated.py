@@ -137,3 +137,11 @@ class TestRecount:
             state_after="awaiting_seat",
         )  # fmt: skip
         assert [each for each in illegal_moves() if "declared nowhere" in each]
+
+
+class TestMetrics:
+    def test_tell_the_unfinished_by_state(self, h: Any, journey: Any) -> None:
+        from console.metrics import render
+
+        to_meal(h)
+        assert f'signalbox_sagas{{saga="{NAME}",state="awaiting_meal"}} 1.0' in render().decode()
