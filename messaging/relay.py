@@ -24,7 +24,7 @@ from messaging.scheduling import firing
 from messaging.scheduling.synchronising import synchronise_schedules
 from messaging.settings import options
 from messaging.subscriptions import synchronise
-from messaging.wakeups import wake
+from messaging.wakeups import Outstanding, look, wake
 
 log = logging.getLogger("messaging.relay")
 BUSY_LOOKS = 3
@@ -67,6 +67,7 @@ class Relay:
         self._due_at = 0.0
         self._rescue_at = 0.0
         self._shut: frozenset[str] = frozenset()
+        self._outstanding: Outstanding = {}
 
     def run(self, stop: threading.Event) -> None:
         """Relay until ``stop`` is set; survive a database or broker that goes away and comes back."""
@@ -100,6 +101,7 @@ class Relay:
                     stop.wait(gathering.seconds())
                 continue
             looks = 0
+            self._look_at_broker()
             if not self._presence.is_idle:
                 # Mark first, look once more, then wait: a commit in between is seen by one of the two.
                 self._mark_idle(True)
@@ -142,9 +144,13 @@ class Relay:
 
     def _wake(self, work: dict[str, int]) -> None:
         try:
-            wake(work)
+            wake(work, self._outstanding)
         except TransportUnavailable as error:
             log.warning("%s", error)  # the next look finds the same work again
+
+    def _look_at_broker(self) -> None:
+        with suppress(TransportUnavailable):
+            look(self._outstanding)
 
     def _mark_idle(self, is_idle: bool) -> None:
         if self._presence.is_idle != is_idle:

@@ -31,31 +31,51 @@ def queue_of(consumer: str) -> str:
     return f"signalbox.{consumer}"
 
 
-def wake(work: dict[str, int]) -> None:
+Outstanding = dict[str, int]
+"""By consumer: how many wake-ups waited in its queue when the broker last said so, and those sent since."""
+
+
+def wake(work: dict[str, int], known: Outstanding | None = None) -> None:
     """Send wake-ups to consumers; ``work`` says how many deliveries each has. Keeps a bounded number outstanding.
+
+    ``known`` is brought up to date. The broker is asked only where it leaves no room, or says nothing.
 
     Raises:
         TransportUnavailable: the broker did not answer. Nothing is lost: the rows are still claimable.
     """
     if not work:
         return
-    try:
-        with current_app.pool.acquire() as connection, _fresh_after_failure(connection):
-            for consumer, deliveries in work.items():
-                _wake_one(connection, consumer, deliveries)
-    except _broker_errors() as error:
-        raise TransportUnavailable(f"The broker did not take a wake-up: {error}") from error
+    known = {} if known is None else known
+    with _broker(known) as connection:
+        for consumer, deliveries in work.items():
+            _wake_one(connection, consumer, deliveries, known)
+
+
+def look(known: Outstanding) -> None:
+    """Ask the broker again where wake-ups were waiting: done at leisure, so that the next message need not.
+
+    Raises:
+        TransportUnavailable: the broker did not answer.
+    """
+    if any(known.values()):
+        with _broker(known) as connection:
+            known.update({name: waiting(connection, queue_of(name)) for name, count in known.items() if count})
 
 
 @contextmanager
-def _fresh_after_failure(connection: Connection) -> Iterator[None]:
-    """Take a connection that failed apart: the pool would hand it out again, broken as it is."""
+def _broker(known: Outstanding) -> Iterator[Connection]:
+    """Take a connection, and take it apart if it fails: the pool would hand it out again, broken as it is."""
     try:
-        yield
-    except _broker_errors():
-        untyped: Any = connection
-        untyped.collect()
-        raise
+        with current_app.pool.acquire() as connection:
+            try:
+                yield connection
+            except _broker_errors():
+                untyped: Any = connection
+                untyped.collect()
+                raise
+    except _broker_errors() as error:
+        known.clear()  # a broker that comes back may have forgotten
+        raise TransportUnavailable(f"The broker did not take a wake-up: {error}") from error
 
 
 def _broker_errors() -> tuple[type[Exception], ...]:
@@ -64,10 +84,14 @@ def _broker_errors() -> tuple[type[Exception], ...]:
     return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
-def _wake_one(connection: Connection, consumer: str, deliveries: int) -> None:
+def _wake_one(connection: Connection, consumer: str, deliveries: int, known: Outstanding) -> None:
     queue = queue_of(consumer)
     wanted = min(options().wakeups_per_consumer, -(-deliveries // options().chunk_limit))
-    for _ in range(chaos.wakeups(consumer, wanted - waiting(connection, queue))):
+    if known.get(consumer, wanted) >= wanted:
+        known[consumer] = waiting(connection, queue)
+    missing = max(wanted - known[consumer], 0)
+    known[consumer] += missing
+    for _ in range(chaos.wakeups(consumer, missing)):
         failpoints.reach("wake.before")
         current_app.send_task(TASK, (consumer,), queue=queue, connection=connection, retry=False, ignore_result=True)
         failpoints.reach("wake.after")

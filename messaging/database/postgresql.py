@@ -21,6 +21,9 @@ from messaging.envelope import Envelope
 from messaging.ids import new_id
 
 HINT_CHANNEL = "signalbox_relay"
+PATIENT, IMPATIENT = "10s", "300ms"
+"""How long a delivery's transaction waits for a row: a chunk that meets another one's rows gives up soon and halves,
+instead of waiting for the deadlock detector."""
 
 
 class PostgresStore(Store):
@@ -107,12 +110,16 @@ class PostgresStore(Store):
             claimed, heads, last = cursor.execute(lanes.CLAIM_IN_ORDER, given, prepare=False).fetchall()[0]
         return Lanes(claimed=claimed, last=last if heads == limit else None)
 
-    def lock(self, *, token: UUID, only: UUID | None = None, in_order: bool = False) -> list[Claimed]:
+    def lock(
+        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False
+    ) -> list[Claimed]:
+        timeout = PATIENT if is_patient else IMPATIENT
         with _cursor() as cursor:
             if only is None:
-                rows = cursor.execute(sql.LOCK_IN_ORDER if in_order else sql.LOCK, (token,)).fetchall()
+                rows = cursor.execute(sql.LOCK_IN_ORDER if in_order else sql.LOCK, (timeout, token)).fetchall()
             else:
-                rows = cursor.execute(sql.LOCK_ONE_IN_ORDER if in_order else sql.LOCK_ONE, (token, only)).fetchall()
+                statement = sql.LOCK_ONE_IN_ORDER if in_order else sql.LOCK_ONE
+                rows = cursor.execute(statement, (timeout, token, only)).fetchall()
         return [_claimed(row) for row in rows]
 
     def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:

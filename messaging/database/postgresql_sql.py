@@ -191,20 +191,20 @@ WHERE d.message_id = due.message_id AND d.consumer = due.consumer AND d.run = du
 CLAIM = _CLAIM.format(alone="NOT is_alone")
 CLAIM_ALONE = _CLAIM.format(alone="is_alone")
 
-# A chunk that meets another one's rows gives up soon and halves, instead of waiting for the deadlock detector.
 _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
     m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at,
     clock_timestamp(), m.expires_at, m.blob, d.position, d.available_at, d.claimed_at
-FROM (SELECT set_config('lock_timeout', '{timeout}', true)) AS patience,
+FROM (SELECT set_config('lock_timeout', %s, true)) AS patience,
     messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %s {only}
 ORDER BY {order}d.message_id
 FOR UPDATE OF d"""
-LOCK = _LOCK.format(only="", order="", timeout="300ms")
-LOCK_ONE = _LOCK.format(only="AND d.message_id = %s", order="", timeout="10s")
-LOCK_IN_ORDER = _LOCK.format(only=lanes.MAY_RUN, order="d.position, ", timeout="300ms")
-LOCK_ONE_IN_ORDER = _LOCK.format(only=f"AND d.message_id = %s {lanes.MAY_RUN}", order="d.position, ", timeout="10s")
+_ONE = "AND d.message_id = %s"
+LOCK = _LOCK.format(only="", order="")
+LOCK_ONE = _LOCK.format(only=_ONE, order="")
+LOCK_IN_ORDER = _LOCK.format(only=lanes.MAY_RUN, order="d.position, ")
+LOCK_ONE_IN_ORDER = _LOCK.format(only=f"{_ONE} {lanes.MAY_RUN}", order="d.position, ")
 
 SETTLE = """
 WITH gone AS (

@@ -124,7 +124,9 @@ class SqliteStore(Store):
         last = max((head[1] for head in heads), default=None)
         return Lanes(claimed=len(chosen), last=last if len(heads) == limit else None)
 
-    def lock(self, *, token: UUID, only: UUID | None = None, in_order: bool = False) -> list[Claimed]:
+    def lock(
+        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False
+    ) -> list[Claimed]:
         now = clock.now()
         statement = sql.LOCK_IN_ORDER if in_order else sql.LOCK
         with connection.cursor() as cursor:

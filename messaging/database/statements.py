@@ -162,10 +162,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def lock(self, *, token: UUID, only: UUID | None = None, in_order: bool = False) -> list[Claimed]:
+    def lock(
+        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False
+    ) -> list[Claimed]:
         """Lock the deliveries that still bear ``token`` and read their messages. Needs a transaction.
 
         ``in_order`` leaves out those that wait for an earlier one of their key, and gives the others by position.
+        ``is_patient``: whatever the transaction locks may be waited for, since no neighbour has to wait with it.
         """
 
     @abstractmethod

@@ -50,14 +50,16 @@ class _Conflict(Exception):
         self.error = error
 
 
-def deliver_claim(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
-    """Run every delivery that bears ``token`` and settle it.
+def deliver_claim(consumer: Consumer, token: UUID, sizer: Sizer, *, is_lone: bool = False) -> None:
+    """Run every delivery that bears ``token`` and settle it. ``is_lone``: it is known to be no more than one.
 
     Raises:
         DatabaseError, InterfaceError: the connection was lost; no outcome is known, nothing was half done.
         StaleClaim, Contended: deliveries are left under the token; the caller gives them back.
     """
-    if consumer.guarantee == "exactly_once":
+    if consumer.guarantee == "exactly_once" and is_lone:
+        _deliver_alone(consumer, token, None, sizer)
+    elif consumer.guarantee == "exactly_once":
         _deliver_chunk(consumer, token, None, sizer)
     else:
         for row in _read(consumer, token):
@@ -78,7 +80,7 @@ def _read(consumer: Consumer, token: UUID) -> list[Claimed]:
 
 def _may_run(token: UUID, row: Claimed) -> bool:
     with transaction.atomic():
-        return bool(store().lock(token=token, only=row.message_id, in_order=True))
+        return bool(store().lock(token=token, only=row.message_id, in_order=True, is_patient=True))
 
 
 def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None, sizer: Sizer) -> None:
@@ -172,14 +174,17 @@ def _deliver_each(consumer: Consumer, token: UUID, rows: Sequence[Claimed], size
         _deliver_alone(consumer, token, row.message_id, sizer)
 
 
-def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID, sizer: Sizer) -> None:
+def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID | None, sizer: Sizer) -> None:
+    """Run one delivery in a transaction of its own: the one of ``message_id``, or the only one of its claim."""
     for _ in range(CONFLICT_TRIES):
         execution: Execution | None = None
         try:
             with failpoints.atomic("alone"):
-                held = store().lock(token=token, only=message_id, in_order=consumer.is_ordered)
+                held = store().lock(token=token, only=message_id, in_order=consumer.is_ordered, is_patient=True)
                 if not held:
                     return  # rescued meanwhile, or its turn has not come: whoever claims it next runs it
+                if message_id is None:
+                    spans.link(held)
                 execution = execute(consumer, held[0])
                 sizer.note(execution.duration_us)
                 if execution.error is not None:
@@ -214,7 +219,7 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
         return
     try:
         with failpoints.atomic("at_least_once"):
-            if store().lock(token=token, only=row.message_id):
+            if store().lock(token=token, only=row.message_id, is_patient=True):
                 settling.settle_done(token, [execution])
                 make_callbacks_robust()
     except StaleClaim:
@@ -230,7 +235,7 @@ def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: 
         fail(consumer, token, execution)
         return
     with failpoints.atomic("at_most_once"):
-        if not store().lock(token=token, only=row.message_id):
+        if not store().lock(token=token, only=row.message_id, is_patient=True):
             return
         settling.settle_done(token, [execution])
     execution = execute(consumer, row)

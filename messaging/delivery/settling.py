@@ -72,7 +72,7 @@ def settle_failed(consumer: Consumer, token: UUID, execution: Execution) -> None
     """
     assert execution.error is not None
     with failpoints.atomic("failure"):
-        held = store().lock(token=token, only=execution.row.message_id)
+        held = store().lock(token=token, only=execution.row.message_id, is_patient=True)
         if not held:
             raise StaleClaim
         row = execution.row

@@ -283,7 +283,7 @@ class TestWakeUps:
     ) -> None:
         """A trickle must not make workers look again and again for a batch that is not there."""
         woken: list[str] = []
-        monkeypatch.setattr("messaging.relay.wake", woken.extend)
+        monkeypatch.setattr("messaging.relay.wake", lambda work, known: woken.extend(work))
         station.declare(Recorder(), batch=Batch(size=3, seconds="1h"))
         relaying = Relay()
         arrive("RE 00")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery, current_app
 from django.db import transaction
 
@@ -16,8 +18,9 @@ from messaging.envelope import Envelope
 from messaging.errors import TransportUnavailable
 from messaging.models import Delivery, Message, OutboxEntry
 from messaging.relay import Relay
+from messaging.settings import options
 from messaging.testing import run_until_idle
-from messaging.wakeups import wake
+from messaging.wakeups import look, queue_of, wake
 from tests import servers
 from tests.factories import (
     ANNOUNCE,
@@ -152,22 +155,42 @@ def directed(message: Message, *, consumer: str, run: int) -> Envelope:
     )  # fmt: skip
 
 
+@pytest.fixture
+def broker() -> Iterator[tuple[servers.Process, redis.Redis]]:
+    """A broker of the test's own, in use while it runs."""
+    directory = servers.private_directory("leaving-redis")
+    socket = directory / "redis.sock"
+    server = servers.Process(
+        [servers.redis_binary(), "--port", "0", "--unixsocket", str(socket), "--save", ""], directory=directory
+    )
+    server.wait_until(lambda: servers.redis_process(f"unix://{socket}") == server.pid)
+    before = current_app._get_current_object()
+    Celery("leaving", broker=f"redis+socket://{socket}", set_as_current=False).set_current()
+    with redis.Redis.from_url(f"unix://{socket}") as client:
+        yield server, client
+    before.set_current()
+    server.stop()
+
+
 class TestWakeUp:
     """The broker may go away at any time: that is told in the bus's own words, which the relay survives."""
 
-    def test_says_that_the_broker_went_away(self) -> None:
-        directory = servers.private_directory("leaving-redis")
-        socket = directory / "redis.sock"
-        server = servers.Process(
-            [servers.redis_binary(), "--port", "0", "--unixsocket", str(socket), "--save", ""], directory=directory
-        )
-        server.wait_until(lambda: servers.redis_process(f"unix://{socket}") == server.pid)
-        before = current_app._get_current_object()
-        Celery("leaving", broker=f"redis+socket://{socket}", set_as_current=False).set_current()
-        try:
+    def test_says_that_the_broker_went_away(self, broker: tuple[servers.Process, redis.Redis]) -> None:
+        wake({ANNOUNCE: 1})
+        broker[0].stop()
+        with pytest.raises(TransportUnavailable):
             wake({ANNOUNCE: 1})
-            server.stop()
-            with pytest.raises(TransportUnavailable):
-                wake({ANNOUNCE: 1})
-        finally:
-            before.set_current()
+
+    def test_leaves_few_waiting_whatever_the_broker_forgot(self, broker: tuple[servers.Process, redis.Redis]) -> None:
+        known: dict[str, int] = {}
+        for _ in range(5):
+            wake({ANNOUNCE: 1000}, known)
+            assert broker[1].llen(queue_of(ANNOUNCE)) == options().wakeups_per_consumer
+        broker[1].flushall()
+        wake({ANNOUNCE: 1000}, known)
+        assert broker[1].llen(queue_of(ANNOUNCE)) == options().wakeups_per_consumer
+        broker[1].flushall()
+        look(known)
+        assert known == {ANNOUNCE: 0}
+        wake({ANNOUNCE: 1}, known)
+        assert broker[1].llen(queue_of(ANNOUNCE)) == 1
