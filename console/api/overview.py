@@ -59,7 +59,7 @@ def list_audit(request: HttpRequest, query: Query[AuditQuery]) -> Any:
     "/audit/chain", auth=Bearer("read"), response=answers({200: chain.ChainStatus}), operation_id="get_audit_chain"
 )
 def get_audit_chain(request: HttpRequest) -> Any:
-    """How far the hash chain over attempts and audit records reaches, and what its last verification found."""
+    """How far the hash chains reach (attempts, audit records, moves of sagas), and what was verified last."""
     return chain.chain_status()
 
 

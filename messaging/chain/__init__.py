@@ -1,4 +1,4 @@
-"""The tamper-evident chain over attempts and audit records: seal in batches, verify, anchor outside.
+"""The tamper-evident chain over attempts, audit records and moves of sagas: sealed, verified, anchored outside.
 
 Each transaction that appends records also notes their ids as unsealed. One sealer at a time takes these notes, hashes
 the records of each kind and day, and chains the hash to the seal before (a hash chain as in RFC 6962's spirit, linear:

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import models
 
 from messaging.ids import time_of
-from messaging.models import Attempt, AuditRecord
+from messaging.models import Attempt, AuditRecord, SagaTransition
 
 GENESIS = "0" * 64
 """The previous hash of the first seal."""
@@ -32,6 +32,14 @@ _FIELDS: dict[str, tuple[type[models.Model], tuple[str, ...]]] = {
         (
             "id", "at", "actor", "actor_kind", "address", "action", "outcome", "target", "reason", "request_id",
             "details",
+        ),
+    ),
+    "saga": (
+        SagaTransition,
+        (
+            "id", "instance", "saga", "correlation", "number", "at", "kind", "rule", "message_id", "message_type",
+            "state_before", "state_after", "changes", "messages_out", "timeouts", "completed", "undone", "actor",
+            "note",
         ),
     ),
 }  # fmt: skip

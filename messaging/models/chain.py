@@ -10,7 +10,7 @@ class UnsealedRecords(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=16)
-    """"attempt" or "audit"."""
+    """"attempt", "audit" or "saga"."""
     ids = models.BinaryField()
     """Their ids, 16 bytes each."""
 

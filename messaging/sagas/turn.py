@@ -16,7 +16,7 @@ from messaging.contracts.model import MessageModel
 from messaging.database import store
 from messaging.errors import CorrelationChanged, PermanentError, StaleSave
 from messaging.ids import new_id
-from messaging.models import SagaInstance, SagaTransition
+from messaging.models import SagaInstance, SagaTransition, UnsealedRecords
 from messaging.policy import seconds
 from messaging.publishing import NUL, publish_to
 from messaging.sagas.declaring import Rule
@@ -166,6 +166,7 @@ class Turn:
             if not saved:
                 raise StaleSave(f"{row.saga} {row.correlation} was changed by another message meanwhile.")
         SagaTransition.objects.bulk_create(self.transitions)
+        UnsealedRecords.objects.create(kind="saga", ids=b"".join(each.id.bytes for each in self.transitions))
 
 
 def _due(rule: Rule, data: Any) -> datetime:

@@ -16,13 +16,24 @@ from django.db import connection, transaction
 from messaging import chain
 from messaging.database import store
 from messaging.ids import id_at, new_id
-from messaging.models import Attempt, AuditRecord, ChainAnchor, ChainCheck, ChainHead, Seal, UnsealedRecords
+from messaging.models import (
+    Attempt,
+    AuditRecord,
+    ChainAnchor,
+    ChainCheck,
+    ChainHead,
+    SagaInstance,
+    SagaTransition,
+    Seal,
+    UnsealedRecords,
+)
 from messaging.operations import pause_consumer, resume_consumer
 from messaging.pruning import prune
 from messaging.settings import options
-from messaging.testing import run_until_idle
+from messaging.testing import harness, run_until_idle
 from tests import rows
 from tests.factories import ANA, ANNOUNCE, arrive, elsewhere
+from tests.journeys import JourneyPlanned, SeatBooked, SeatRefused, journeys
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Use = Callable[[Path], None]
@@ -170,6 +181,85 @@ class TestChain:
         for change in (lambda: Seal.objects.update(hash="x"), lambda: Seal.objects.all().delete()):
             with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
                 change()
+
+
+class TestSagas:
+    @pytest.fixture
+    def moves(self) -> list[SagaTransition]:
+        """The history of a saga that made two moves, sealed."""
+        with journeys(), harness() as h:
+            for message in (JourneyPlanned(journey="j1"), SeatBooked(journey="j1", seat="12A")):
+                h.publish(message)
+                h.run()
+        chain.seal_everything()
+        return list(SagaTransition.objects.order_by("number"))
+
+    def test_have_each_move_sealed_once(self, moves: list[SagaTransition]) -> None:
+        assert chain.verify_chain().problems == ()
+        assert sum(Seal.objects.filter(kind="saga").values_list("count", flat=True)) == len(moves) == 2
+
+    @pytest.mark.parametrize("column", ["state_after", "changes", "actor"])
+    def test_are_found_out_when_a_move_is_changed(self, moves: list[SagaTransition], column: str) -> None:
+        value = "'{}'" if column == "changes" else "'confirmed'"
+        forge(f"UPDATE messaging_sagatransition SET {column} = {value} WHERE id = %s", moves[1].id)
+        assert f"saga {moves[1].id} was changed" in problems()
+
+    def test_are_found_out_when_a_move_is_removed(self, moves: list[SagaTransition]) -> None:
+        forge("DELETE FROM messaging_sagatransition WHERE id = %s", moves[1].id)
+        assert f"saga {moves[1].id} was removed" in problems()
+
+    def test_are_found_out_when_a_move_is_slipped_in(self, moves: list[SagaTransition]) -> None:
+        forged = moves[1]
+        forged.pk, forged.number, forged.state_before = new_id(), 3, forged.state_after
+        forged.save(force_insert=True)
+        assert problems() == f"saga {forged.pk} was slipped in: no seal knows it"
+
+    def test_have_moves_of_before_the_upgrade_sealed_too(self, moves: list[SagaTransition]) -> None:
+        from importlib import import_module
+
+        from django.apps import apps
+
+        forge("DELETE FROM messaging_seal WHERE kind = %s", "saga")
+        ChainHead.objects.filter(kind="saga").delete()
+        assert "no seal knows it" in problems()
+        import_module("messaging.migrations.0014_seal_sagas").note_unsealed(apps, None)
+        assert chain.seal_everything() == 2
+        assert problems() == ""
+
+    def test_leave_with_their_seals_when_they_ended_long_ago(self) -> None:
+        with journeys(), harness() as h:
+            h.publish(JourneyPlanned(journey="old"))
+            h.run()
+            h.publish(SeatRefused(journey="old"))
+            h.run()
+            h.publish(JourneyPlanned(journey="j1"))
+            h.run()
+        old = SagaInstance.objects.get(correlation="old")
+        age_of(old)
+        chain.seal_everything()
+        prune()
+        assert set(SagaTransition.objects.values_list("correlation", flat=True)) == {"j1"}
+        assert not SagaInstance.objects.filter(correlation="old").exists()
+        assert ChainAnchor.objects.get(kind="saga").purpose == "retention"
+        assert problems() == ""
+        forge("DELETE FROM messaging_sagatransition WHERE correlation = %s", "j1")
+        assert "was removed" in problems()
+
+
+def age_of(row: SagaInstance) -> None:
+    """Make a saga and its moves sixty days old, before they are sealed."""
+    from messaging.database.partitions import ensure_partitions
+
+    then = store().now() - timedelta(days=60)
+    ensure_partitions(today=then, days_ahead=0)
+    for move in SagaTransition.objects.filter(instance=row.id).order_by("number"):
+        forge("UPDATE messaging_sagatransition SET id = %s WHERE id = %s", rows.id_of(then), move.id)
+    SagaInstance.objects.filter(id=row.id).update(ended_at=then, started_at=then)
+    forge("DELETE FROM messaging_unsealedrecords")
+    for move_id in SagaTransition.objects.values_list("id", flat=True):
+        UnsealedRecords.objects.create(kind="saga", ids=move_id.bytes)
+    for attempt_id in Attempt.objects.values_list("id", flat=True):
+        UnsealedRecords.objects.create(kind="attempt", ids=attempt_id.bytes)
 
 
 class TestRetention:

@@ -16,7 +16,7 @@ from messaging.errors import ConfigurationError
 
 
 class Command(BaseCommand):
-    help = "Seals attempts and audit records into a hash chain, verifies it, exports its anchor."
+    help = "Seals attempts, audit records and moves of sagas into a hash chain, verifies it, exports its anchor."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
