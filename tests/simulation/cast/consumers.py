@@ -63,7 +63,7 @@ def echo(event: Echoed, context: Context) -> None:
 
 def _work(given: dict[str, str], context: Context) -> None:
     """Do the work first and fail after it, so that what is left of a failed attempt shows."""
-    plan = plans.of_run(given, context.consumer, context.run)
+    plan, began = plans.of_run(given, context.consumer, context.run), clock.now()
     _note(context)
     stage.work(0.2 if plan == "slow" else 0.001)
     publish(Echoed(by=context.consumer, run=context.run))
@@ -78,9 +78,9 @@ def _work(given: dict[str, str], context: Context) -> None:
         raise PermanentError("Never.")
     if plan == "ignored":
         raise Beneath
-    if plan == "later" and clock.now() < context.published_at + LATER:
+    if plan == "later" and began < context.published_at + LATER:
         raise RetryLater(timedelta(seconds=2))
 
 
 def _note(context: Context) -> None:
-    Effect.objects.create(consumer=context.consumer, message_id=context.message_id, run=context.run)
+    Effect.objects.create(consumer=context.consumer, message_id=context.message_id, run=context.run, at=clock.now())

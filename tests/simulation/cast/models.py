@@ -22,6 +22,7 @@ class Effect(models.Model):
     consumer = models.CharField(max_length=200)
     message_id = models.UUIDField()
     run = models.PositiveIntegerField()
+    at = models.DateTimeField()
     objects: ClassVar[models.Manager[Effect]] = models.Manager()
 
     class Meta:
