@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -158,7 +159,7 @@ def directed(message: Message, *, consumer: str, run: int) -> Envelope:
 @pytest.fixture
 def broker() -> Iterator[tuple[servers.Process, redis.Redis]]:
     """A broker of the test's own, in use while it runs."""
-    directory = servers.private_directory("leaving-redis")
+    directory = servers.private_directory(f"leaving-redis-{uuid4().hex[:6]}")
     socket = directory / "redis.sock"
     server = servers.Process(
         [servers.redis_binary(), "--port", "0", "--unixsocket", str(socket), "--save", ""], directory=directory
