@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
+TOPICS = (
+    *("messages", "dead_letters", "consumers", "quarantine", "audit"),
+    *("traces", "scheduled", "operations", "sagas"),
+)
+"""What can change."""
+
 changed = Signal()
-"""Sent with ``topics``, a frozenset of "messages", "dead_letters", "consumers", "scheduled",
-"quarantine", "audit", "traces", "operations"."""
+"""Sent with ``topics``, a frozenset of some of TOPICS."""

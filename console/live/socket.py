@@ -14,7 +14,8 @@ from django.contrib.auth import get_user
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
-from console.live.groups import HINTS, TOPICS, of_user
+from console.live.groups import HINTS, of_user
+from messaging.signals import TOPICS
 
 HEARTBEAT = 3.0
 RECHECK = 60.0

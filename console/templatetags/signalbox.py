@@ -21,6 +21,7 @@ from console.ui import context as page_context
 from console.ui.markup import charts, icons, json_view, numbers, traceback_view
 from console.ui.markup.text import middle, visible
 from messaging import clock
+from messaging.signals import TOPICS
 
 register = template.Library()
 
@@ -223,3 +224,9 @@ def _is_collected(name: str) -> bool:
 def shell(context: Context) -> page_context.Shell:
     """Return what the rail and the status strip show."""
     return page_context.shell(context["request"])
+
+
+@register.simple_tag
+def live_topics() -> str:
+    """Return what a hint may say has changed, separated by spaces."""
+    return " ".join(TOPICS)

@@ -5,7 +5,8 @@ document.addEventListener("click", (event) => {
     const nav = document.getElementById("nav");
     if (nav?.matches(":popover-open")) nav.hidePopover();
     const dialog = document.getElementById(opener.dataset.dialog);
-    if (dialog && !dialog.open) {
+    if (!dialog) location.reload(); // the page has moved on since it was opened: its dialogs are of then
+    else if (!dialog.open) {
       dialog.dispatchEvent(new CustomEvent("dialog:opening", { bubbles: true, detail: { opener } }));
       dialog.showModal();
     }

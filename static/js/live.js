@@ -3,7 +3,7 @@
 // that what shows several of them is read once. A gap or a reconnect fires every topic.
 import { clock } from "./time.js";
 
-const TOPICS = ["messages", "dead_letters", "consumers", "quarantine", "audit", "traces"];
+const TOPICS = (document.body.dataset.topics || "").split(" ");
 const SILENT_AFTER = 10_000;
 const root = document.documentElement;
 const path = document.body.dataset.live;
@@ -125,6 +125,12 @@ function connect() {
     waits = Math.min(waits + 1, 6);
     timer = setTimeout(connect, 250 * 2 ** waits * (0.5 + Math.random() / 2));
   });
+}
+
+// Parts with buttons are morphed, not replaced: a press that began before a swap still ends on the same button. What the
+// reader unfolded stays so.
+if (window.Idiomorph) {
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) => !(name === "open" && element.matches("details"));
 }
 
 if (path) {

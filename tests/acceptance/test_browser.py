@@ -104,6 +104,13 @@ def visit(page: Page, path: str) -> None:
     page.evaluate("window.isUntouched = true")
 
 
+READ_AGAIN = """() => new Promise((done) => {
+  const ask = setInterval(() => document.body.dispatchEvent(new CustomEvent("changed:any", {bubbles: true})), 300);
+  document.getElementById("consumer").addEventListener("htmx:afterSettle", () => { clearInterval(ask); done(); });
+})"""
+"""Wait until the part of the page has been swapped."""
+
+
 def is_untouched(page: Page) -> bool:
     return bool(page.evaluate("window.isUntouched === true"))
 
@@ -246,7 +253,10 @@ class TestPause:
         elsewhere = page.context.new_page()
         visit(elsewhere, "/audit")
         visit(page, f"/consumers/{name}")
-        page.get_by_role("button", name="Pause…").click()
+        page.get_by_role("button", name="Pause…").hover()
+        page.mouse.down()
+        page.evaluate(READ_AGAIN)
+        page.mouse.up()  # the part was read again under the finger, and the press counts
         dialog = page.get_by_role("dialog", name=f"Pause {name}")
         dialog.get_by_label("Reason").fill("The mail server is being moved.")
         dialog.get_by_role("button", name=f"Pause {name}").click()

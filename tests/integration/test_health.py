@@ -171,7 +171,7 @@ class TestMetrics:
             rows.consumer(f"shop.c{number}")
         with django_assert_num_queries(len(few)):
             scrape(api)
-        assert len(few) <= 18
+        assert len(few) <= 19
 
     def test_are_for_the_scrapers_own_secret(self, settings: Any) -> None:
         settings.METRICS_TOKEN = "of-the-scraper"

@@ -19,8 +19,9 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from console.asgi import application
-from console.live.groups import HINTS, TOPICS
+from console.live.groups import HINTS
 from messaging import signals
+from messaging.signals import TOPICS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

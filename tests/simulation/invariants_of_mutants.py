@@ -8,7 +8,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "inbox key": ("I1", "I2"),
     "rescue": ("I10",),
     "staleness check": ("I6", "I7"),
-    "relay's transaction": ("I1",),
+    "relay's transaction": ("I1", "I11"),
     "order": ("I4",),
     "block": ("I4",),
     "outbox delete": ("I2", "I10", "I11"),

@@ -8,12 +8,11 @@ SECRET_KEY = "of-the-simulation-only-" + "x" * 40
 INSTALLED_APPS = ["django.contrib.contenttypes", "messaging", "tests.simulation.cast"]
 USE_TZ = True
 LOGGING_CONFIG = None
-# A seed runs some hundred different statements over and over: the default cache of 128 parses them anew each time.
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": ":memory:",
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "cached_statements": 1000},
+        "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     }
 }
 MESSAGING: dict[str, Any] = {}
