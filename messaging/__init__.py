@@ -22,7 +22,7 @@ from messaging.errors import (
 from messaging.limits import Breaker, Rate
 from messaging.policy import Retry
 from messaging.publishing import publish, publish_many
-from messaging.sagas import Saga, SagaData, State, Step, on, starts, timeout, when_all
+from messaging.sagas import Saga, SagaData, State, Step, entering, on, starts, timeout, when_all
 from messaging.scheduling.due import cancel_scheduled
 from messaging.scheduling.recurring import recurring
 
@@ -30,7 +30,7 @@ __all__ = [
     "Batch", "BatchContext", "BodyUnavailable", "Breaker", "Command", "ConfigurationError", "Context",
     "ContractError", "Dependency", "Event", "MessageExpired", "MessageIgnored", "MessagingError",
     "OperationRefused", "PermanentError", "Rate", "ReplyTimedOut", "Retry", "RetryLater", "Saga", "SagaData",
-    "Sensitive", "State", "Step", "TransactionRequired", "cancel_scheduled", "consumer", "dependency", "on",
-    "publish", "publish_many", "recurring", "reply", "send", "starts", "timeout", "upcast", "use_correlation",
-    "when_all",
+    "Sensitive", "State", "Step", "TransactionRequired", "cancel_scheduled", "consumer", "dependency",
+    "entering", "on", "publish", "publish_many", "recurring", "reply", "send", "starts", "timeout", "upcast",
+    "use_correlation", "when_all",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 
 
 class EcommerceConfig(AppConfig):
-    """The order flow (R1) as choreography; see docs/flows/ecommerce.md."""
+    """The order flow (R1) as choreography and as a saga; see docs/flows/ecommerce.md."""
 
     name = "examples.ecommerce"
     default_auto_field = "django.db.models.BigAutoField"

@@ -52,6 +52,18 @@ def add_currency(data: dict[str, Any]) -> dict[str, Any]:
     return {"currency": "EUR", **data}
 
 
+class OrderSubmitted(Event, version=1):
+    """A customer placed an order that a saga directs (`OrderFulfilment`); nothing is reserved or paid yet."""
+
+    order_id: UUID
+    customer_email: Email
+    language: Language = "en"
+    card_token: CardToken
+    items: Items
+    total: Amount
+    currency: Currency
+
+
 class StockReserved(Event, version=1):
     """The goods of an order are held for it."""
 

@@ -1,7 +1,7 @@
 """What must hold in the shop at any moment; ``manage.py verify`` checks it.
 
 This is the auditor's view: the one place that reads the tables of all services. An effect that is still on its
-way (a pending delivery), or that waits for a person (a dead letter), excuses an order.
+way (a pending delivery, a timeout), or that waits for a person (a dead letter), excuses an order.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _LIMIT = 21
 _EXCUSED = """
     SELECT key FROM messaging_delivery WHERE key IS NOT NULL
     UNION SELECT key FROM messaging_outboxentry WHERE key IS NOT NULL
+    UNION SELECT key FROM messaging_scheduledmessage WHERE key IS NOT NULL
     UNION SELECT key FROM messaging_deadletter WHERE key IS NOT NULL AND state <> 'resolved'"""
 
 
@@ -69,11 +70,24 @@ def cancelled_orders_are_undone() -> Iterator[str]:
         LEFT JOIN ecommerce_charge c ON c.order_id = o.id AND c.state = 'captured'
         LEFT JOIN ecommerce_reservation r ON r.order_id = o.id AND r.released_at IS NULL
         LEFT JOIN ecommerce_notification n ON n.order_id = o.id AND n.kind = 'cancelled'
-        WHERE o.state = 'cancelled' AND (c.order_id IS NOT NULL
-            OR ((r.order_id IS NOT NULL OR n.order_id IS NULL) AND {_key("o.id")} NOT IN ({_EXCUSED})))"""
+        WHERE o.state = 'cancelled' AND (c.order_id IS NOT NULL AND o.form = 'choreographed'
+            OR ((c.order_id IS NOT NULL OR r.order_id IS NOT NULL OR n.order_id IS NULL)
+                AND {_key("o.id")} NOT IN ({_EXCUSED})))"""
     names = ("was charged", "still holds goods", "was not notified")
     for order, *wrong in _rows(query):
         yield f"order {order}: {', '.join(n for n, is_wrong in zip(names, wrong, strict=True) if is_wrong)}"
+
+
+@invariant("ecommerce: every charge is refunded, or its order confirmed")
+def charges_are_earned() -> Iterator[str]:
+    query = f"""
+        SELECT c.order_id, coalesce(o.state, 'unknown') FROM ecommerce_charge c
+        LEFT JOIN ecommerce_order o ON o.id = c.order_id
+        WHERE c.state = 'captured' AND coalesce(o.state, '') <> 'confirmed' AND {_key("c.order_id")} NOT IN ({_EXCUSED})
+        UNION ALL SELECT c.order_id, 'confirmed, but refunded' FROM ecommerce_charge c
+        JOIN ecommerce_order o ON o.id = c.order_id WHERE c.state = 'refunded' AND o.state = 'confirmed'"""
+    for order, state in _rows(query):
+        yield f"order {order} was charged and is {state}"
 
 
 @invariant("ecommerce: every order is settled, on its way, or waits for a person")

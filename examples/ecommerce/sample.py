@@ -1,4 +1,7 @@
-"""Sample traffic, so that the console is never empty at first sight: about two orders a second, a tenth failing."""
+"""Sample traffic, so that the console is never empty at first sight: about two orders a second, a tenth failing.
+
+Half of them are led by a saga, so that both forms of the flow can be compared.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,27 @@ _RESTOCK_EVERY = 500
 
 def traffic() -> Iterator[None]:
     """Place an order with every step; the first shows every way to fail on an empty console."""
-    maker = OrderMaker(seed=random.SystemRandom().getrandbits(48))
-    opening = _opening()
+    maker, opening = OrderMaker(random.SystemRandom().getrandbits(48), orchestrated_share=0.5), _opening()
     for number in count():
-        failure = opening[number] if number < len(opening) else None
         if number % _RESTOCK_EVERY == 0:
             stock.restock()
-        place_order(NewOrder.model_validate(maker.draft(number, failure=failure)), source=SOURCE)
+        if number < len(opening):
+            form, failure = opening[number]
+            draft = {**maker.draft(number, failure=failure), "form": form}
+        else:
+            draft = maker.draft(number)
+        place_order(NewOrder.model_validate(draft), source=SOURCE)
         if number + 1 >= len(opening):
             yield
 
 
-def _opening() -> list[str]:
+def _opening() -> list[tuple[str, str]]:
+    """Return form and failure of the first orders."""
     recent = Order.objects.filter(source=SOURCE, placed_at__gt=timezone.now() - timedelta(minutes=10))
-    return [] if recent.exists() else ["", *FAILURES, ""]
+    if recent.exists():
+        return []
+    choreographed = [("choreographed", failure) for failure in ("", *FAILURES, "")]
+    return [*choreographed, *(("orchestrated", failure) for failure in ("", "declined", "sold_out", ""))]
 
 
 ORDERS = Flow(name="ecommerce", what="orders", seconds_between=0.5, traffic=traffic)

@@ -61,6 +61,7 @@ class OrderMaker:
 
     seed: int
     failing_share: float = 0.1
+    orchestrated_share: float = 0.0
 
     def draft(self, number: int, *, failure: str | None = None) -> Draft:
         """Return the order; ``failure`` forces a way to fail, "" forbids it, None lets the dice decide."""
@@ -73,6 +74,9 @@ class OrderMaker:
             "items": [_item(dice, sku) for sku in dice.sample(sorted(ARTICLES), dice.choice((1, 1, 2, 3)))],
             "currency": dice.choice(("EUR", "EUR", "USD", "GBP", "CHF")),
         }
+        # Dice of their own: the share changes nothing else about an order.
+        if random.Random(f"{self.seed}-{number}-form").random() < self.orchestrated_share:
+            order["form"] = "orchestrated"
         if failure is None:
             failure = _choose(dice) if dice.random() < self.failing_share else ""
         if failure:

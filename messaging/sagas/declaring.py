@@ -19,7 +19,7 @@ Policy = Literal["ignore", "defer", "dead_letter"]
 POLICIES = ("ignore", "defer", "dead_letter")
 After = str | float | timedelta | Callable[[Any], "datetime | timedelta"]
 RULES = "saga_rules"
-Kind = Literal["message", "composite", "timeout"]
+Kind = Literal["message", "composite", "timeout", "entry"]
 
 
 class SagaData(BaseModel):
@@ -154,6 +154,15 @@ def timeout(
     if not callable(after):
         seconds(after)
     return _declare(Rule(kind="timeout", at=_states(at), to=to, compensates=compensates, after=after))
+
+
+def entering(state: State) -> Callable[[M], M]:
+    """Declare what is done when a saga comes to a state, whoever led there: a message, a timeout, or an operator.
+
+    For a final state behind a compensation that is once everything is undone; again if a step that was completed
+    late had to be undone afterwards.
+    """
+    return _declare(Rule(kind="entry", at=_states(state)))
 
 
 def _states(at: State | tuple[State, ...]) -> tuple[State, ...]:

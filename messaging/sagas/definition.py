@@ -60,6 +60,9 @@ class Definition:
     def composites(self) -> list[Rule]:
         return [rule for rule in self.rules if rule.kind == "composite"]
 
+    def entries_to(self, state: str) -> list[Rule]:
+        return [rule for rule in self.rules if rule.kind == "entry" and self.states.get(state) in rule.at]
+
     def is_final(self, state: str) -> bool:
         return state in self.states and self.states[state].is_final
 
@@ -89,6 +92,8 @@ class Definition:
     def edges(self) -> Iterator[Edge]:
         """Yield every way between states that a rule opens."""
         for rule in self.rules:
+            if rule.kind == "entry":
+                continue
             label = {
                 "message": ", ".join(model.__name__ for model in rule.models),
                 "composite": f"all of {', '.join(model.__name__ for model in rule.models)}",

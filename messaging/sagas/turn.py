@@ -86,6 +86,7 @@ class Turn:
         timeouts = self._leave(to) if to != before else []
         self.row.state = to
         if to != before or entering:
+            changes = _merged(changes, self._arrive(to))
             timeouts += self._enter(to)
         sent = scope.published[sent_before:] if scope else []
         self.row.version += 1
@@ -133,6 +134,12 @@ class Turn:
             noted.append({"name": name, "what": "cancelled"})
         return noted
 
+    def _arrive(self, state: str) -> dict[str, list[Any]]:
+        changes: dict[str, list[Any]] = {}
+        for rule in self.saga.definition.entries_to(state):
+            changes = _merged(changes, self.act(rule.action, state=state))
+        return changes
+
     def _enter(self, state: str) -> list[dict[str, str]]:
         noted = []
         for rule in self.saga.definition.timeouts_at(state):
@@ -167,6 +174,11 @@ class Turn:
                 raise StaleSave(f"{row.saga} {row.correlation} was changed by another message meanwhile.")
         SagaTransition.objects.bulk_create(self.transitions)
         UnsealedRecords.objects.create(kind="saga", ids=b"".join(each.id.bytes for each in self.transitions))
+
+
+def _merged(first: dict[str, list[Any]], then: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return what two changes of the data, one after the other, come to."""
+    return {**first, **{name: [first.get(name, pair)[0], pair[1]] for name, pair in then.items()}}
 
 
 def _due(rule: Rule, data: Any) -> datetime:

@@ -40,4 +40,13 @@ def charge(*, token: str, amount: Decimal, currency: str, idempotency_key: str, 
         raise GatewayTimeout(f"No answer from the card gateway within 2 s ({amount} {currency}).")
     if token == DECLINED:
         return Answer(authorization="", decline_reason="insufficient funds")
-    return Answer(authorization=hashlib.sha256(idempotency_key.encode()).hexdigest()[:12].upper())
+    return Answer(authorization=_authorization(idempotency_key))
+
+
+def refund(*, authorization: str, idempotency_key: str) -> str:
+    """Pay a charge back and return the provider's reference. The same idempotency key pays back once."""
+    return _authorization(f"{idempotency_key}-{authorization}")
+
+
+def _authorization(idempotency_key: str) -> str:
+    return hashlib.sha256(idempotency_key.encode()).hexdigest()[:12].upper()

@@ -3,55 +3,63 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.utils import timezone
 
-from examples.ecommerce.billing import card_provider
+from examples.ecommerce.billing import card_provider, charging
 from examples.ecommerce.billing.models import Charge
+from examples.ecommerce.commands import CardCharged, CardRefunded, CardRefused, ChargeCard, RefundCard
 from examples.ecommerce.events import PaymentDeclined, PaymentProcessed, StockReserved
-from messaging import Breaker, Context, Dependency, Retry, consumer, dependency, publish
+from messaging import Context, Retry, consumer, publish
 
-Dependency(
-    "card-provider",
-    # A slow gateway now and then is everyday; half of all calls in a minute is an outage.
-    breaker=Breaker(failures=None, rate=0.5, minimum=50, open_for="15s", counts=(card_provider.GatewayTimeout,)),
-)
+RETRY = Retry(immediate=2, delays=("5s", "30s", "2m"), permanent=(card_provider.UnknownCurrency,))
 
 
 @consumer(
     StockReserved,
     name="billing.charge_card",
     guarantee="at_least_once",  # it calls out, and a call cannot be rolled back
-    depends_on=("card-provider",),
-    retry=Retry(immediate=2, delays=("5s", "30s", "2m"), permanent=(card_provider.UnknownCurrency,)),
+    depends_on=(charging.PROVIDER,),
+    retry=RETRY,
 )
 def charge_card(event: StockReserved, context: Context) -> None:
     """Charge the customer's card, and tell what the bank said."""
     if Charge.objects.filter(order_id=event.order_id).exists():
         return  # the process died after the commit below and before the bus noted it
-    with dependency("card-provider"):
-        answer = card_provider.charge(
-            token=event.card_token,
-            amount=event.total,
-            currency=event.currency,
-            # Of the order, not of the run: a replay a month later must not charge again either.
-            idempotency_key=f"order-{event.order_id}",
-            attempt=context.attempt,
-        )
+    answer = charging.ask_bank(event, attempt=context.attempt)
     with transaction.atomic():
-        _record(event, answer)
+        charging.record(event, answer)
         publish(_outcome(event, answer), key=str(event.order_id))
 
 
-def _record(event: StockReserved, answer: card_provider.Answer) -> None:
-    Charge.objects.create(
-        order_id=event.order_id,
-        state=Charge.State.CAPTURED if answer.authorization else Charge.State.DECLINED,
-        amount=event.total,
-        currency=event.currency,
-        authorization=answer.authorization,
-        decline_reason=answer.decline_reason,
-        charged_at=timezone.now(),
-    )
+@consumer(
+    ChargeCard,
+    RefundCard,
+    name="billing.serve_saga",
+    guarantee="at_least_once",
+    depends_on=(charging.PROVIDER,),
+    retry=RETRY,
+)
+def serve_saga(command: ChargeCard | RefundCard, context: Context) -> None:
+    """Charge, or pay back, for an order that a saga directs: as it asks, with an answer."""
+    if isinstance(command, RefundCard):
+        _refund(command)
+    elif not Charge.objects.filter(order_id=command.order_id).exists():
+        said = charging.ask_bank(command, attempt=context.attempt)
+        with transaction.atomic():
+            charging.record(command, said)
+            publish(_answer(command, said), key=str(command.order_id))
+
+
+def _refund(command: RefundCard) -> None:
+    charging.pay_back(command.order_id, command.authorization)
+    with transaction.atomic():
+        if charging.record_refund(command.order_id):
+            publish(CardRefunded(order_id=command.order_id), key=str(command.order_id))
+
+
+def _answer(command: ChargeCard, said: card_provider.Answer) -> CardCharged | CardRefused:
+    if said.authorization:
+        return CardCharged(order_id=command.order_id, authorization=said.authorization)
+    return CardRefused(order_id=command.order_id, reason=said.decline_reason)
 
 
 def _outcome(event: StockReserved, answer: card_provider.Answer) -> PaymentProcessed | PaymentDeclined:

@@ -9,6 +9,7 @@ class Charge(models.Model):
     class State(models.TextChoices):
         CAPTURED = "captured"
         DECLINED = "declined"
+        REFUNDED = "refunded"
 
     order_id = models.UUIDField(primary_key=True)
     state = models.CharField(max_length=16, choices=State.choices)
@@ -17,6 +18,7 @@ class Charge(models.Model):
     authorization = models.CharField(max_length=40, blank=True)
     decline_reason = models.CharField(max_length=200, blank=True)
     charged_at = models.DateTimeField()
+    refunded_at = models.DateTimeField(null=True)
 
     class Meta:
         app_label = "ecommerce"

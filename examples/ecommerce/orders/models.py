@@ -11,6 +11,10 @@ class Order(models.Model):
         CONFIRMED = "confirmed"
         CANCELLED = "cancelled"
 
+    class Form(models.TextChoices):
+        CHOREOGRAPHED = "choreographed"
+        ORCHESTRATED = "orchestrated"
+
     id = models.UUIDField(primary_key=True, editable=False)
     """Made by the client, so that posting again after a lost connection is harmless."""
     customer_email = models.CharField(max_length=254)
@@ -20,6 +24,10 @@ class Order(models.Model):
     currency = models.CharField(max_length=3)
     state = models.CharField(max_length=16, choices=State.choices, default=State.PLACED)
     cancel_reason = models.CharField(max_length=300, blank=True)
+    form = models.CharField(
+        max_length=16, choices=Form.choices, default=Form.CHOREOGRAPHED, db_default=Form.CHOREOGRAPHED
+    )
+    """Who leads it to its end: the services by themselves, or a saga."""
     source = models.CharField(max_length=200, blank=True)
     digest = models.CharField(max_length=64, blank=True)
     """Hash of the posted content: the same id with other content is a conflict."""

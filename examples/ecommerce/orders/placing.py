@@ -1,18 +1,28 @@
-"""Taking an order: the order and its event are saved in one transaction, or neither is."""
+"""Taking an order, in either form: the order and its event are saved in one transaction, or neither is."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field
 
-from examples.ecommerce.events import Amount, CardToken, Currency, Email, Item, Items, Language, OrderPlaced
+from examples.ecommerce.events import (
+    Amount,
+    CardToken,
+    Currency,
+    Email,
+    Item,
+    Items,
+    Language,
+    OrderPlaced,
+    OrderSubmitted,
+)
 from examples.ecommerce.orders.models import Order
 from messaging import publish
 from messaging.ids import new_id
@@ -31,6 +41,7 @@ class NewOrder(BaseModel):
     card_token: CardToken
     items: Items
     currency: Currency
+    form: Literal["choreographed", "orchestrated"] = "choreographed"
 
     @property
     def total(self) -> Amount:
@@ -38,7 +49,9 @@ class NewOrder(BaseModel):
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # Orders from before there were two forms keep their digest.
+        ignored = {"form"} if self.form == "choreographed" else None
+        return hashlib.sha256(self.model_dump_json(exclude=ignored).encode()).hexdigest()
 
 
 class OrderConflict(Exception):
@@ -56,7 +69,7 @@ class Placed:
 
 
 def place_order(new: NewOrder, *, source: str = "") -> Placed:
-    """Save the order and publish OrderPlaced; an order that was taken before is returned as it is.
+    """Save the order and publish OrderPlaced or OrderSubmitted; an order that was taken before is returned as it is.
 
     Raises:
         OrderConflict: the id was used for another order.
@@ -86,6 +99,7 @@ def _save_and_publish(new: NewOrder, source: str) -> Order:
             items=[item.model_dump(mode="json") for item in new.items],
             total=new.total,
             currency=new.currency,
+            form=new.form,
             source=source,
             digest=new.digest,
             placed_at=timezone.now(),
@@ -94,8 +108,9 @@ def _save_and_publish(new: NewOrder, source: str) -> Order:
     return order
 
 
-def _event(new: NewOrder) -> OrderPlaced:
-    return OrderPlaced(
+def _event(new: NewOrder) -> OrderPlaced | OrderSubmitted:
+    model = OrderSubmitted if new.form == "orchestrated" else OrderPlaced
+    return model(
         order_id=new.order_id,
         customer_email=new.customer_email,
         language=new.language,

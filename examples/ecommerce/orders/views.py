@@ -51,6 +51,7 @@ def order(request: HttpRequest, order_id: UUID) -> JsonResponse:
 def _state(order: Order) -> dict[str, object]:
     return {
         "order_id": str(order.id),
+        "form": order.form,
         "state": order.state,
         "total": str(order.total),
         "currency": order.currency,

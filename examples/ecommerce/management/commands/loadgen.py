@@ -27,6 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--via", default="", metavar="URL", help="post over HTTP, such as http://127.0.0.1:8000")
         parser.add_argument("--clients", type=int, default=4, help="how many post at once")
         parser.add_argument("--failures", type=float, default=0.1, help="share of orders that fail, 0 to 1")
+        parser.add_argument("--orchestrated", type=float, default=0, help="share of orders that a saga directs, 0 to 1")
         parser.add_argument("--seed", type=int, default=None, help="default: random")
         parser.add_argument("--patience", type=float, default=60, help="seconds to go on trying when nobody answers")
         parser.add_argument("--json", action="store_true")
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             options["seconds"] = 0 if options["orders"] else 60
         _check(options)
         load = Load(
-            maker=OrderMaker(_seed(options["seed"]), options["failures"]),
+            maker=OrderMaker(_seed(options["seed"]), options["failures"], options["orchestrated"]),
             connect=lambda: _client(options),
             rate=options["rate"],
             seconds=options["seconds"],
@@ -69,8 +70,9 @@ def _check(options: dict[str, Any]) -> None:
         raise CommandError("--rate, --seconds and --orders must not be negative.")
     if not options["seconds"] and not options["orders"]:
         raise CommandError("--seconds 0 needs --orders: one of them must end the run.")
-    if not 0 <= options["failures"] <= 1:
-        raise CommandError("--failures is a share; give a number from 0 to 1.")
+    for share in ("failures", "orchestrated"):
+        if not 0 <= options[share] <= 1:
+            raise CommandError(f"--{share} is a share; give a number from 0 to 1.")
     if not 1 <= options["clients"] <= 200:
         raise CommandError("--clients must be from 1 to 200.")
     url = urlsplit(options["via"])
