@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from messaging import tracing
 from messaging.consumers import Consumer, all_consumers, find_consumer
 from messaging.context import IN_REPLY_TO, current_scope
 from messaging.contracts.model import Command, Event
@@ -59,16 +60,16 @@ def send(
     if not isinstance(command, Command):
         raise ContractError(f"{type(command).__name__} is no command: use publish() for an event.")
     due_at = due_time(delay=delay, at=at)
-    envelope = wrap(
-        command, key=key, correlation_id=correlation_id, headers=headers, tenant=tenant, due_at=due_at,
-        expires_at=expiry(expires_in, expires_at, due_at),
-    )  # fmt: skip
-    if reply_to is not None:
-        store_envelopes(_with_timeout(envelope, _asker(reply_to), timeout))
-    elif timeout is None:
-        store_envelopes([envelope])
-    else:
+    if timeout is not None and reply_to is None:
         raise ContractError("timeout= needs reply_to=, the consumer that is told of it.", field="timeout")
+    with tracing.producing("send") as sent:
+        envelope = wrap(
+            command, key=key, correlation_id=correlation_id, headers=headers, tenant=tenant, due_at=due_at,
+            expires_at=expiry(expires_in, expires_at, due_at),
+        )  # fmt: skip
+        sent.append(envelope)
+        told = [envelope] if reply_to is None else _with_timeout(envelope, _asker(reply_to), timeout)
+        store_envelopes(told)
     return envelope.id
 
 
@@ -94,11 +95,13 @@ def reply(event: Event, *, headers: Mapping[str, str] | None = None) -> UUID | N
     if declared is not None and event.contract_name not in declared.accepts:
         raise ContractError(f"{asker} asked for the reply, but does not take {event.contract_name}.", field="reply_to")
     timeout = asked.headers.get(REPLY_TIMEOUT)
-    envelope = wrap(
-        event, key=asked.key, headers={**(headers or {}), IN_REPLY_TO: str(asked.message_id)}, consumer=asker,
-        answers=UUID(timeout) if timeout else None,
-    )  # fmt: skip
-    store_envelopes([envelope])
+    with tracing.producing("reply") as replied:
+        envelope = wrap(
+            event, key=asked.key, headers={**(headers or {}), IN_REPLY_TO: str(asked.message_id)}, consumer=asker,
+            answers=UUID(timeout) if timeout else None,
+        )  # fmt: skip
+        replied.append(envelope)
+        store_envelopes(replied)
     return envelope.id
 
 

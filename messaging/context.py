@@ -73,17 +73,19 @@ class BatchContext:
     def each(self, messages: Iterable[M]) -> Iterator[tuple[M, Context]]:
         """Go through the messages with their contexts; what is published meanwhile is caused by the one at hand.
 
-        Outside of it follow-ups belong to the flow of the batch's first message.
+        It stays in that one's flow and trace. Outside of it follow-ups belong to the flow of the batch's first
+        message, and to the trace of the batch, whose span is linked to all of its messages.
         """
         scope = current_scope.get()
         try:
-            for message, context in zip(messages, self.contexts, strict=True):
+            for place, (message, context) in enumerate(zip(messages, self.contexts, strict=True)):
                 if scope is not None:
                     scope.context = context
+                    scope.at_hand = scope.members[place] if scope.members else ""
                 yield message, context
         finally:
             if scope is not None:
-                scope.context = self.contexts[0]
+                scope.context, scope.at_hand = self.contexts[0], ""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,10 @@ class Scope:
     depends_on: tuple[str, ...] = ()
     touched: dict[str, bool] = field(default_factory=dict)
     """Dependencies that the handler called so far, and whether a call failed."""
+    members: tuple[str, ...] = ()
+    """Of a batch whose spans are made: the traceparent of each message's handling."""
+    at_hand: str = ""
+    """Which of them ``BatchContext.each`` is at."""
 
 
 def transaction_depth() -> TransactionDepth:

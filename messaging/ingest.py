@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from messaging import failpoints, pressure, signals
+from messaging import failpoints, pressure, signals, tracing
 from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import validate
 from messaging.database import store
@@ -68,17 +68,19 @@ def ingest(
 def _accept(incoming: Incoming, *, source: str, headers: Mapping[str, str]) -> Received:
     message = _valid(incoming)
     origin = incoming.source or source
-    envelope = wrap(
-        message, key=incoming.key, headers={**headers, **incoming.headers}, source=origin,
-        correlation_id=incoming.correlation_id, occurred_at=incoming.occurred_at,
-        expires_at=incoming.expires_at,
-    )  # fmt: skip
-    if incoming.id:
-        earlier = _remember(origin, incoming, envelope.id)
-        if earlier is not None:
-            return Received(outcome="duplicate", message_id=earlier)
-    pressure.check(envelope.type)  # after the look for a duplicate: what was taken in before stays so
-    store_envelopes([envelope])
+    with tracing.producing("ingest") as envelopes:
+        envelope = wrap(
+            message, key=incoming.key, headers={**headers, **incoming.headers}, source=origin,
+            correlation_id=incoming.correlation_id, occurred_at=incoming.occurred_at,
+            expires_at=incoming.expires_at,
+        )  # fmt: skip
+        if incoming.id:
+            earlier = _remember(origin, incoming, envelope.id)
+            if earlier is not None:
+                return Received(outcome="duplicate", message_id=earlier)
+        pressure.check(envelope.type)  # after the look for a duplicate: what was taken in before stays so
+        envelopes.append(envelope)
+        store_envelopes(envelopes)
     return Received(outcome="accepted", message_id=envelope.id)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from opentelemetry.trace import SpanKind
 
 from messaging import clock, tracing
 from messaging.context import PUBLISHED_BY, current_correlation, current_scope, transaction_depth
@@ -82,16 +81,14 @@ def publish_many(
             raise ContractError(f"{message.contract_name} is a command: use send(), which has one handler answer it.")
     due_at = due_time(delay=delay, at=at)
     expires_at = expiry(expires_in, expires_at, due_at)
-    with tracing.span("publish", kind=SpanKind.PRODUCER, messaging__system="signalbox") as current:
-        envelopes = [
+    with tracing.producing("publish") as envelopes:
+        envelopes += [
             wrap(
                 message, key=key, correlation_id=correlation_id, headers=headers, source=source, tenant=tenant,
                 occurred_at=occurred_at, due_at=due_at, expires_at=expires_at,
             )
             for message in messages
         ]  # fmt: skip
-        if current is not None:
-            tracing.name_after(current, "publish", envelopes)
         store_envelopes(envelopes)
     return [envelope.id for envelope in envelopes]
 
@@ -107,14 +104,13 @@ def publish_to(
     at: datetime | None = None,
 ) -> UUID:
     """Publish to one consumer only, whoever else subscribes (a saga's timeout, a reply); see ``publish``."""
-    with tracing.span("publish", kind=SpanKind.PRODUCER, messaging__system="signalbox") as current:
+    with tracing.producing("publish") as envelopes:
         envelope = wrap(
             message, key=key, correlation_id=correlation_id, headers=headers, consumer=consumer,
             due_at=due_time(delay=delay, at=at),
         )  # fmt: skip
-        if current is not None:
-            tracing.name_after(current, "publish", [envelope])
-        store_envelopes([envelope])
+        envelopes.append(envelope)
+        store_envelopes(envelopes)
     return envelope.id
 
 

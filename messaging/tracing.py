@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -18,13 +20,13 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from messaging.context import current_scope, incoming_carried, incoming_trace, use_correlation
+from messaging.context import Context, current_scope, incoming_carried, incoming_trace, use_correlation
 from messaging.envelope import Envelope
 
 __all__ = [
     "CARRIED", "KEEP", "carried", "child_traceparent", "context_from", "current", "forced_ids", "is_on", "is_sampled",
-    "links_to", "name_after", "new_traceparent", "parse", "relayed", "span", "start", "tracer",
-    "use_correlation", "use_trace",
+    "links_to", "new_traceparent", "parse", "producing", "relayed", "replay_ids", "root_traceparent", "span", "start",
+    "traceparent_of", "tracer", "use_correlation", "use_trace",
 ]  # fmt: skip
 
 CARRIED = ("tracestate", "baggage")
@@ -54,30 +56,55 @@ def parse(value: str) -> str | None:
 
 def child_traceparent() -> str:
     """Return the traceparent of a message published here: of the current span, the message handled, or a new trace."""
-    if is_on():
-        current = trace.get_current_span().get_span_context()
-        if current.is_valid:
-            return f"00-{current.trace_id:032x}-{current.span_id:016x}-{current.trace_flags & 1:02x}"
+    if is_on() and (current := traceparent_of(trace.get_current_span())):
+        return current
     scope = current_scope.get()
-    parent = scope.context.traceparent if scope else incoming_trace.get()
+    parent = _handled(scope.context) if scope else incoming_trace.get()
     return f"{parent[:36]}{secrets.token_hex(8)}{parent[-3:]}" if parent else new_traceparent()
+
+
+def _handled(context: Context) -> str:
+    """Return the trace that the handling of a message belongs to: a replay has one of its own."""
+    if context.run == 1:
+        return context.traceparent
+    trace_id, span_id = replay_ids(context.message_id, context.consumer, context.run)
+    return f"00-{trace_id:032x}-{span_id:016x}-00"
+
+
+def replay_ids(message_id: UUID, consumer: str, run: int) -> tuple[int, int]:
+    """Return trace and root span id of a replay, the same for each of its attempts in whatever process."""
+    digest = hashlib.sha256(f"{message_id}:{consumer}:{run}".encode()).digest()
+    return int.from_bytes(digest[:16]), int.from_bytes(digest[16:24])
+
+
+def traceparent_of(span: Any) -> str:
+    """Return a span's context as W3C writes it, or "" when it has none."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
 
 
 def carried() -> dict[str, str]:
     """Return the tracestate and baggage that a message published here takes along."""
     found: Mapping[str, str]
-    if is_on() and trace.get_current_span().get_span_context().is_valid:
+    scope = current_scope.get()
+    if is_on() and not (scope and scope.at_hand) and trace.get_current_span().get_span_context().is_valid:
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier)
         found = carrier
     else:
-        scope = current_scope.get()
         found = scope.context.headers if scope else incoming_carried.get() or {}
     return {name: found[name] for name in CARRIED if _is_sound(found.get(name))}
 
 
 def _is_sound(value: str | None) -> bool:
     return bool(value) and len(value or "") <= _LONGEST_CARRIED and not _UNPRINTABLE.search(value or "")
+
+
+def root_traceparent() -> str:
+    """Return the traceparent of a message that begins a trace, inside the span that does, where spans are made."""
+    return (traceparent_of(trace.get_current_span()) if is_on() else "") or new_traceparent()
 
 
 def new_traceparent() -> str:
@@ -105,18 +132,34 @@ def span(
     name: str,
     *,
     kind: SpanKind = SpanKind.INTERNAL,
-    parent: str | None = None,
+    is_root: bool = False,
     links: Iterable[str] | None = None,
     **attributes: Any,
 ) -> Iterator[Any]:
-    """Run the block inside a span; ``parent`` and ``links`` are traceparents, "__" in attribute names means a dot."""
+    """Run the block inside a span, which begins a trace if ``is_root``.
+
+    ``links`` are traceparents, "__" in attribute names means a dot. Inside ``BatchContext.each`` the parent is the
+    handling of the message at hand.
+    """
     if not is_on():
         yield None
         return
+    scope = current_scope.get()
+    context = OtelContext() if is_root else context_from(scope.at_hand if scope else None)
     with _tracer.start_as_current_span(
-        name, context=context_from(parent), kind=kind, attributes=_named(attributes), links=links_to(links)
+        name, context=context, kind=kind, attributes=_named(attributes), links=links_to(links)
     ) as current:
         yield current
+
+
+@contextmanager
+def producing(verb: str, *, is_root: bool = False, links: Iterable[str] | None = None) -> Iterator[list[Envelope]]:
+    """Run the block inside the span of a publication; it adds what it publishes to the list that it gets."""
+    made: list[Envelope] = []
+    with span(verb, kind=SpanKind.PRODUCER, is_root=is_root, links=links, messaging__system="signalbox") as current:
+        yield made
+        if current is not None and made:
+            _name_after(current, verb, made)
 
 
 def tracer() -> trace.Tracer:
@@ -177,7 +220,7 @@ def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key.replace("__", "."): value for key, value in attributes.items() if value is not None}
 
 
-def name_after(current: Any, verb: str, envelopes: Sequence[Envelope]) -> None:
+def _name_after(current: Any, verb: str, envelopes: Sequence[Envelope]) -> None:
     """Name a span after the messages it concerns, as the messaging conventions ask."""
     if not current.is_recording():
         return

@@ -21,7 +21,7 @@ from tests import servers
 settings.register_profile("signalbox", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("signalbox")
 
-pytest_plugins = ["messaging.testing.plugin"]
+pytest_plugins = ["messaging.testing.plugin", "tests.traced"]
 SKIPS_FAIL = os.environ.get("SIGNALBOX_NO_SKIP") == "1"
 
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}

@@ -25,6 +25,7 @@ PAGE = 50
 VIEWS = (("recent", "Recent"), ("slow", "Slow"), ("failed", "Failed"))
 FIELDS = ("service", "consumer", "type", "correlation")
 DEFAULT_RANGE = "1h"
+_RUN_AGAIN = "run_again"
 _STATES = {"retried": "retrying", "postponed": "scheduled", "handled": "handled", "ignored": "discarded"}
 _KINDS = {"server": "terminal", "client": "arrow", "producer": "messages", "consumer": "consumers", "internal": "more"}
 
@@ -156,6 +157,7 @@ def falls_of(trace: TraceDetail) -> list[Fall]:
         state = _STATES.get(span.outcome, "dead" if span.status == "error" else "")
         attempt = span.attributes.get("signalbox.attempt")
         note = (f"attempt {attempt}, " if attempt and attempt != 1 else "") + span.service
+        note += ", came to nothing and ran again" if span.outcome == _RUN_AGAIN else ""
         falls.append(
             Fall(
                 name=span.name, note=note, icon=state or _KINDS.get(span.kind, "more"), state=state, depth=span.depth,

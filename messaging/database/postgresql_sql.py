@@ -127,7 +127,7 @@ WITH {refused}taken AS (
 SELECT '' AS consumer, count(*) FROM taken, set_config('synchronous_commit', 'off', true) AS losing_a_batch_is_harmless
 UNION ALL SELECT consumer, count(*) FROM made GROUP BY consumer
 UNION ALL SELECT m.traceparent, 0 FROM taken t JOIN messaging_message m ON m.id = t.message_id
-WHERE %s AND right(m.traceparent, 2) = '01'"""
+WHERE %s AND t.run = 1 AND right(m.traceparent, 2) = '01'"""
 
 # The one statement for everybody: it takes nothing while some subscription has a filter, and says so.
 RELAY = (

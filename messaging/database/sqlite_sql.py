@@ -57,7 +57,7 @@ WHERE o.id BETWEEN %s AND %s AND o.consumer IS NULL"""
 
 CONTEXTS = """
 SELECT DISTINCT m.traceparent FROM messaging_outboxentry o JOIN messaging_message m ON m.id = o.message_id
-WHERE o.id BETWEEN %s AND %s AND m.traceparent LIKE '%%-01'"""
+WHERE o.id BETWEEN %s AND %s AND o.run = 1 AND m.traceparent LIKE '%%-01'"""
 
 COUNT_PUBLISHED = """
 INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)

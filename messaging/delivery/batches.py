@@ -174,6 +174,8 @@ def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Toge
             settling.record_dropped(execution)
         if together.error is None and together.published:
             put(together.published)
+    for execution in together.executions if together.error is None else ():
+        spans.finish(execution, "handled")
     tell(consumer, token, together.executions)
     return None
 

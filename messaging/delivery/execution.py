@@ -39,7 +39,9 @@ class Execution:
     touched: dict[str, bool] = field(default_factory=dict)
     """Dependencies that the handler called, and whether a call failed."""
     span: Any = None
-    """Of OpenTelemetry, not ended; None without tracing."""
+    """Of OpenTelemetry, not ended; None without tracing, and once it has ended."""
+    batch: str = ""
+    """Traceparent of the span of the batch it ran in, where spans are made."""
 
     @property
     def critical_us(self) -> int:
@@ -54,7 +56,8 @@ class Execution:
 def execute(consumer: Consumer, row: Claimed) -> Execution:
     """Decode the message and call the handler. An exception is kept in ``error``, never raised."""
     execution = Execution(row=row, started_at=clock.now())
-    execution.span = spans.start(consumer.name, row) if tracing.is_on() else None
+    if tracing.is_on():
+        spans.start(execution)
     began = time.perf_counter()
     scope = Scope(context=context_of(row), depth=transaction_depth(), depends_on=consumer.depends_on)
     token = current_scope.set(scope)

@@ -14,6 +14,7 @@ from messaging import clock, tracing
 from messaging.consumers import Consumer
 from messaging.context import BatchContext, Scope, current_scope, transaction_depth
 from messaging.database.statements import Claimed
+from messaging.delivery import spans
 from messaging.delivery.execution import Execution, call, context_of, read
 from messaging.envelope import Envelope
 
@@ -52,7 +53,9 @@ def execute_together(consumer: Consumer, rows: Sequence[Claimed]) -> Together:
     scope = Scope(context=batch.contexts[0], depth=transaction_depth(), depends_on=consumer.depends_on)
     token = current_scope.set(scope)
     try:
-        with _span(consumer, rows) if tracing.is_on() else nullcontext():
+        with _span(consumer, rows) if tracing.is_on() else nullcontext() as current:
+            if current is not None:
+                scope.members = tuple(spans.reserve(each, batch=current) for each in together.executions)
             call(consumer, messages, batch, scope)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the one place where whatever a handler raises is caught
         together.error = error
@@ -62,8 +65,18 @@ def execute_together(consumer: Consumer, rows: Sequence[Claimed]) -> Together:
         for execution in together.executions:
             execution.duration_us = share
     together.published = scope.published
+    _remember(together)
     together.executions[0].touched = scope.touched
     return together
+
+
+def _remember(together: Together) -> None:
+    """What was published for a message has its handling as parent, also where the batch is rolled back."""
+    if tracing.is_on():
+        causes = {envelope.causation_id for envelope in together.published}
+        for execution in together.executions:
+            if str(execution.row.message_id) in causes:
+                spans.remember(execution)
 
 
 def _span(consumer: Consumer, rows: Sequence[Claimed]) -> Any:

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
+from messaging import tracing
 from messaging.context import STREAM, STREAM_VERSION
 from messaging.contracts import registry
 from messaging.contracts.model import Event
@@ -76,19 +77,20 @@ def append(stream: str, events: Sequence[Event], *, expected: int, tenant: str =
         raise ContractError("append() needs at least one event.")
     version = _advance(stream, category, len(events), expected)
     first = version - len(events) + 1
-    envelopes = [
-        wrap(
-            event, key=stream, tenant=tenant,
-            headers={STREAM: stream, STREAM_VERSION: str(first + place)},
+    with tracing.producing("append") as envelopes:
+        envelopes += [
+            wrap(
+                event, key=stream, tenant=tenant,
+                headers={STREAM: stream, STREAM_VERSION: str(first + place)},
+            )
+            for place, event in enumerate(events)
+        ]  # fmt: skip
+        # Asked after the head is locked, so that a later version never bears an earlier time.
+        now = store().now()
+        StoredEvent.objects.bulk_create(
+            _row(stream, first + place, envelope, now) for place, envelope in enumerate(envelopes)
         )
-        for place, event in enumerate(events)
-    ]  # fmt: skip
-    # Asked after the head is locked, so that a later version never bears an earlier time.
-    now = store().now()
-    StoredEvent.objects.bulk_create(
-        _row(stream, first + place, envelope, now) for place, envelope in enumerate(envelopes)
-    )
-    store_envelopes(envelopes)
+        store_envelopes(envelopes)
     return version
 
 

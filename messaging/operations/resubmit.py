@@ -104,8 +104,11 @@ def resubmit_dead_letter(
         refusal = why_not_open(row)
         if refusal:
             raise OperationRefused(f"Nothing was sent: the original is {refusal}.", code="conflict")
-        copy = _copy(row, original, _checked_body(body, row, original), _checked_headers(headers, original))
-        _publish(copy, row, audience)
+        checked = _checked_body(body, row, original), _checked_headers(headers, original)
+        with tracing.producing("resubmit", is_root=True, links=[original.traceparent]) as made:
+            copy = _copy(row, original, *checked)
+            made.append(copy)
+            _publish(copy, row, audience)
         DeadLetter.objects.filter(id=id, state=DeadLetter.State.OPEN).update(
             state=DeadLetter.State.RESUBMITTING, copy_id=copy.id, resolved_by=actor.name
         )
@@ -151,7 +154,7 @@ def _copy(row: DeadLetter, original: Message, body: bytes, headers: dict[str, st
     return Envelope(
         id=new_id(), type=original.type, version=original.version, kind=original.kind, source=original.source,
         tenant=original.tenant, body=body, correlation_id=original.correlation_id, causation_id=str(original.id),
-        traceparent=tracing.new_traceparent(), occurred_at=clock.now(), headers=headers, key=original.key,
+        traceparent=tracing.root_traceparent(), occurred_at=clock.now(), headers=headers, key=original.key,
         position=original.position if row.position is None else row.position,
     )  # fmt: skip
 

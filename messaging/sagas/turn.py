@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from messaging import tracing
 from messaging.context import Context, current_scope
 from messaging.contracts.model import MessageModel
 from messaging.database import store
@@ -79,6 +81,28 @@ class Turn:
     def move(self, kind: str, rule: str, to: str, *, action: Callable[[], dict[str, list[Any]]] | None = None,
              entering: bool = False, **facts: Any) -> None:  # fmt: skip
         """Run ``action``, enter ``to`` and note the transition. ``entering`` sets timeouts though the state stays."""
+        with self._span(kind, rule, to=to, entering=entering, facts=facts):
+            self._move(kind, rule, to, action, entering=entering, **facts)
+
+    def _span(self, kind: str, rule: str, *, to: str, facts: dict[str, Any], entering: bool = False) -> Any:
+        """Return the span of a transition, inside the handler's; what the saga sends is below it."""
+        if not tracing.is_on():
+            return nullcontext()
+        row, context = self.row, self.context
+        return tracing.span(
+            f"ignore {row.saga}" if kind == Kind.IGNORED else f"move {row.saga} to {to}",
+            messaging__system="signalbox", messaging__operation__name="ignore" if kind == Kind.IGNORED else "move",
+            messaging__message__id=str(context.message_id), messaging__message__conversation_id=context.correlation_id,
+            messaging__destination__name=context.type, messaging__consumer__group__name=row.saga,
+            signalbox__saga__name=row.saga, signalbox__saga__correlation=row.correlation,
+            signalbox__saga__kind=str(kind), signalbox__saga__rule=rule or None,
+            signalbox__saga__state_before=None if entering else row.state, signalbox__saga__state_after=to,
+            signalbox__saga__completed=facts.get("completed") or None,
+            signalbox__saga__undone=facts.get("undone") or None,
+        )  # fmt: skip
+
+    def _move(self, kind: str, rule: str, to: str, action: Callable[[], dict[str, list[Any]]] | None, *,
+              entering: bool, **facts: Any) -> None:  # fmt: skip
         scope = current_scope.get()
         sent_before = len(scope.published) if scope else 0
         before = self.row.state
@@ -104,7 +128,8 @@ class Turn:
 
     def ignore(self, note: str) -> None:
         """Note a message that changes nothing, so that nobody looks for it in vain."""
-        self._note(Kind.IGNORED, "", before=self.row.state, note=note)
+        with self._span(Kind.IGNORED, "", to=self.row.state, facts={}):
+            self._note(Kind.IGNORED, "", before=self.row.state, note=note)
 
     def _note(self, kind: str, rule: str, *, before: str, **facts: Any) -> None:
         self.transitions.append(

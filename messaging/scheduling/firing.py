@@ -20,7 +20,7 @@ from messaging.database import put, store
 from messaging.envelope import Envelope
 from messaging.errors import ContractError
 from messaging.failure import storable
-from messaging.models import Schedule
+from messaging.models import Message, Schedule
 from messaging.publishing import wrap
 from messaging.scheduling.recurring import Recurrence, find_schedule
 from messaging.scheduling.rules import Plan, plan
@@ -71,7 +71,10 @@ def fire(declared: Recurrence) -> int:
         if not _move_on(row, planned, now):
             return 0
         failpoints.reach("fire.moved")
-        published = [id for due in planned.fire if (id := _publish_once(declared, due))]
+        published: list[UUID] = []
+        for due in planned.fire:
+            if id := _publish_once(declared, due, after=published[-1] if published else row.last_message_id):
+                published.append(id)
         if published:
             Schedule.objects.filter(name=row.name).update(
                 fired=F("fired") + len(published), last_message_id=published[-1],
@@ -88,8 +91,8 @@ def _move_on(row: Schedule, planned: Plan, now: datetime) -> bool:
     return bool(moved)
 
 
-def _publish_once(declared: Recurrence, due: datetime) -> UUID | None:
-    envelope = envelope_for(declared, due)
+def _publish_once(declared: Recurrence, due: datetime, *, after: UUID | None) -> UUID | None:
+    envelope = envelope_for(declared, due, after=after)
     if not store().note_firing(schedule=declared.name, due_at=due, message_id=envelope.id):
         return None
     put([envelope])
@@ -99,7 +102,8 @@ def _publish_once(declared: Recurrence, due: datetime) -> UUID | None:
 def publish_by_hand(declared: Recurrence, *, by: str) -> UUID:
     """Publish a schedule's message now, beside its due times. Needs a transaction."""
     now = store().now()
-    envelope = envelope_for(declared, now)
+    last = Schedule.objects.filter(name=declared.name).values_list("last_message_id", flat=True).first()
+    envelope = envelope_for(declared, now, after=last)
     store().note_firing(schedule=declared.name, due_at=now, message_id=envelope.id, by=by)
     put([envelope])
     Schedule.objects.filter(name=declared.name).update(
@@ -108,18 +112,30 @@ def publish_by_hand(declared: Recurrence, *, by: str) -> UUID:
     return envelope.id
 
 
-def envelope_for(declared: Recurrence, due: datetime) -> Envelope:
-    """Make the message of a due time: the beginning of a flow and of a trace of its own."""
+def envelope_for(declared: Recurrence, due: datetime, *, after: UUID | None) -> Envelope:
+    """Make the message of a due time: the beginning of a flow and of a trace of its own.
+
+    ``after`` is the message fired before it: the trace is linked to that one's.
+    """
     message = declared.make(due)
     if not isinstance(message, MessageModel):
         raise ContractError(f"The function of schedule {declared.name!r} returned no message but {message!r:.100}.")
-    envelope = wrap(
-        message, key=declared.key, tenant=declared.tenant, occurred_at=due,
-        headers={SCHEDULE_HEADER: declared.name, DUE_HEADER: due.isoformat()},
-    )  # fmt: skip
-    return replace(
-        envelope, correlation_id=str(envelope.id), causation_id=None, traceparent=tracing.new_traceparent()
-    )  # fmt: skip
+    with tracing.producing("publish", is_root=True, links=_traces_of(after)) as made:
+        envelope = wrap(
+            message, key=declared.key, tenant=declared.tenant, occurred_at=due,
+            headers={SCHEDULE_HEADER: declared.name, DUE_HEADER: due.isoformat()},
+        )  # fmt: skip
+        envelope = replace(
+            envelope, correlation_id=str(envelope.id), causation_id=None, traceparent=tracing.root_traceparent()
+        )  # fmt: skip
+        made.append(envelope)
+    return envelope
+
+
+def _traces_of(message_id: UUID | None) -> list[str]:
+    if message_id is None or not tracing.is_on():
+        return []
+    return list(Message.objects.filter(id=message_id).values_list("traceparent", flat=True))
 
 
 def _note_failure(name: str, error: Exception) -> None:

@@ -2,80 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import transaction
-from django.test import override_settings
-from opentelemetry import baggage, trace
+from opentelemetry import baggage
 from opentelemetry.context import attach, detach
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from console import telemetry
 from messaging import Context, PermanentError, publish, tracing
 from messaging.models import Message, Span, Trace
-from messaging.operations import replay_dead_letters
 from messaging.queries import traces
 from messaging.relay import Relay
 from messaging.spans import storing
 from messaging.spans.processor import StoreProcessor
 from messaging.testing import run_until_idle
 from messaging.tracing import parse, use_trace
-from tests.factories import ANA, DoorsOpened, TrainArrived, arrive, dead
+from tests.factories import DoorsOpened, TrainArrived, arrive
+from tests.traced import context_of, named
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def provide(monkeypatch: pytest.MonkeyPatch, *processors: Any) -> Any:
-    """Configure a provider for one test; OpenTelemetry itself lets a process set it only once."""
-    provider = telemetry.provide()
-    for processor in processors:
-        provider.add_span_processor(processor)
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("signalbox"))
-    return provider
-
-
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    with override_settings(TRACE_RATIO=1.0):
-        provider = provide(monkeypatch, SimpleSpanProcessor(exporter))
-    yield exporter
-    provider.shutdown()
-
-
-@pytest.fixture
-def unsampled(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """A provider that records no trace by itself."""
-    exporter = InMemorySpanExporter()
-    with override_settings(TRACE_RATIO=0.0):
-        provider = provide(monkeypatch, SimpleSpanProcessor(exporter))
-    yield exporter
-    provider.shutdown()
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreProcessor]:
-    """A provider that records every trace into the bus's own store."""
-    processor = StoreProcessor()
-    monkeypatch.setattr(processor, "_start", lambda: None)  # written when the test asks for it
-    with override_settings(TRACE_RATIO=1.0):
-        provider = provide(monkeypatch, processor)
-    yield processor
-    provider.shutdown()
-
-
-def named(spans: InMemorySpanExporter, start: str) -> list[ReadableSpan]:
-    return [span for span in spans.get_finished_spans() if span.name.startswith(start)]
-
-
-def context_of(message: Message) -> tuple[int, int]:
-    return int(message.traceparent[3:35], 16), int(message.traceparent[36:52], 16)
 
 
 def chain(event: TrainArrived, context: Context) -> None:
@@ -196,34 +143,6 @@ class TestSpans:
         assert retry.parent == first.context
         assert followed.parent == second.context
 
-    def test_of_a_run_that_rolled_back_with_its_chunk_are_not_made(
-        self, station: Any, spans: InMemorySpanExporter
-    ) -> None:
-        def handler(event: TrainArrived, context: Context) -> None:
-            if event.train == "ICE 3":
-                raise PermanentError
-
-        station.declare(handler)
-        ids = arrive("ICE 1", "ICE 2", "ICE 3")
-        run_until_idle()
-        seen = [str((span.attributes or {})["messaging.message.id"]) for span in named(spans, "process")]
-        assert sorted(seen) == sorted(str(each) for each in ids)
-
-    def test_of_a_replay_begin_a_trace_of_their_own_linked_to_the_first(
-        self, station: Any, spans: InMemorySpanExporter
-    ) -> None:
-        station.declare(gives_up)
-        [message_id] = arrive("ICE 1")
-        run_until_idle()
-        replay_dead_letters(ids=[dead(message_id).id], actor=ANA, reason="again")
-        run_until_idle()
-        *_, replayed = named(spans, "process")
-        original = context_of(Message.objects.get(id=message_id))
-        assert replayed.context is not None
-        assert replayed.parent is None
-        assert replayed.context.trace_id != original[0]
-        assert [link.context.trace_id for link in replayed.links] == [original[0]]
-
     def test_are_not_made_without_a_provider(self, station: Any) -> None:
         assert not tracing.is_on()
         with tracing.span("anything") as current:
@@ -275,12 +194,12 @@ class TestSampling:
 
 
 class TestStore:
-    def test_holds_one_connected_trace_of_a_flow(self, station: Any, store: StoreProcessor) -> None:
+    def test_holds_one_connected_trace_of_a_flow(self, station: Any, span_store: StoreProcessor) -> None:
         station.declare(fails_once)
         [message_id] = arrive("ICE 1")
         Relay().step()
         run_until_idle()
-        store.force_flush()
+        span_store.force_flush()
         message = Message.objects.get(id=message_id)
         found = traces.get_trace(message.traceparent[3:35])
         assert found is not None
@@ -291,28 +210,28 @@ class TestStore:
         assert (row.trace_id, row.name, row.errors) == (found.trace_id, "publish tests.TrainArrived", 1)
         assert row.spans == len(found.spans)
 
-    def test_marks_what_the_end_waited_for(self, station: Any, store: StoreProcessor) -> None:
+    def test_marks_what_the_end_waited_for(self, station: Any, span_store: StoreProcessor) -> None:
         station.declare(fails_once)
         arrive("ICE 1")
         run_until_idle()
-        store.force_flush()
+        span_store.force_flush()
         [row] = traces.list_traces(traces.TraceFilter()).rows
         found = traces.get_trace(row.trace_id)
         assert found is not None
         assert [span.is_critical for span in found.spans if span.operation == "process"] == [True, True]
 
     def test_drops_and_counts_what_its_queue_cannot_hold(
-        self, store: StoreProcessor, monkeypatch: pytest.MonkeyPatch
+        self, span_store: StoreProcessor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("messaging.spans.processor.queue_limit", lambda: 2)
         arrive("ICE 1", "ICE 2", "ICE 3", "ICE 4")
-        store.force_flush()
-        assert store.dropped == 2
+        span_store.force_flush()
+        assert span_store.dropped == 2
         assert Span.objects.count() == 2
 
-    def test_is_pruned_by_age_and_by_number(self, store: StoreProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_pruned_by_age_and_by_number(self, span_store: StoreProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
         arrive("ICE 1", "ICE 2", "ICE 3")
-        store.force_flush()
+        span_store.force_flush()
         kept = list(Span.objects.order_by("id").values_list("trace_id", flat=True))
         monkeypatch.setattr(storing, "limits", lambda: (timedelta(hours=1), 1))
         assert storing.prune() == 2
