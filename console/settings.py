@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "messaging",
     "examples.sampling",
     "examples.ecommerce",
+    "examples.appointments",
     "examples.payments",
     "examples.telemetry",
     "examples.training",
@@ -154,6 +155,7 @@ SAMPLE_TRAFFIC = EMBEDDED and env.flag("SIGNALBOX_SAMPLE_TRAFFIC", default=True)
 """The example flows run from the first second; never by itself when DATABASE_URL is set."""
 SAMPLE_FLOWS = [
     "examples.ecommerce.sample.ORDERS",
+    "examples.appointments.sample.APPOINTMENTS",
     "examples.payments.sample.PAYMENTS",
     "examples.telemetry.sample.TELEMETRY",
     "examples.training.sample.MODELS",

@@ -10,6 +10,7 @@ urlpatterns = [
     path("api/v1/", include("console.api.urls")),
     path("", include("console.api.otlp")),
     path("shop/", include("examples.ecommerce.urls")),
+    path("clinic/", include("examples.appointments.urls")),
     path("admin/", admin.site.urls),
     path("", include("console.ui.urls")),
 ]

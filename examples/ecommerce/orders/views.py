@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from examples.ecommerce.orders.models import Order
 from examples.ecommerce.orders.placing import LARGEST_TOTAL, NewOrder, OrderConflict, OrderTooLarge, place_order
+from examples.problems import invalid, problem
 
 SOURCE_HEADER = "X-Order-Source"
 
@@ -26,14 +27,14 @@ def orders(request: HttpRequest) -> JsonResponse:
         new = NewOrder.model_validate_json(request.body)
         placed = place_order(new, source=_source(request))
     except RequestDataTooBig:
-        return _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The order is too large; send fewer items.")
+        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The order is too large; send fewer items.")
     except ValidationError as error:
-        return _invalid(error)
+        return invalid(error, "an order")
     except OrderTooLarge:
-        return _problem(422, f"items: the total is more than {LARGEST_TOTAL}.", field="items")
+        return problem(422, f"items: the total is more than {LARGEST_TOTAL}.", field="items")
     except OrderConflict:
         detail = f"order_id: {new.order_id} belongs to another order; make a new id."
-        return _problem(HTTPStatus.CONFLICT, detail, field="order_id")
+        return problem(HTTPStatus.CONFLICT, detail, field="order_id")
     response = JsonResponse(_state(placed.order), status=201 if placed.is_new else 200)
     response["Location"] = reverse("shop-order", args=[placed.order.id])
     return response
@@ -44,7 +45,7 @@ def order(request: HttpRequest, order_id: UUID) -> JsonResponse:
     """Answer the state of one order."""
     found = Order.objects.filter(id=order_id).first()
     if found is None:
-        return _problem(HTTPStatus.NOT_FOUND, f"There is no order {order_id}.")
+        return problem(HTTPStatus.NOT_FOUND, f"There is no order {order_id}.")
     return JsonResponse(_state(found))
 
 
@@ -64,17 +65,3 @@ def _state(order: Order) -> dict[str, object]:
 def _source(request: HttpRequest) -> str:
     given = request.headers.get(SOURCE_HEADER, "")
     return given if given.isascii() and given.isprintable() and len(given) <= 50 else ""
-
-
-def _invalid(error: ValidationError) -> JsonResponse:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    detail = f"{field}: {first['msg']}." if field else f"The body is not an order: {first['msg']}."
-    return _problem(422 if field else HTTPStatus.BAD_REQUEST, detail, field=field)
-
-
-def _problem(status: int, detail: str, *, field: str = "") -> JsonResponse:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail}
-    if field:
-        body["field"] = field
-    return JsonResponse(body, status=status, content_type="application/problem+json")

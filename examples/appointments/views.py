@@ -1,0 +1,135 @@
+"""The clinic's HTTP face: it takes what patients ask for, and answers how far it got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import wraps
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from examples.appointments import requesting
+from examples.appointments.calendar import PLANS, SLOTS_A_DAY, plan_id
+from examples.appointments.events import SlotStart
+from examples.appointments.models import Appointment
+from examples.appointments.requesting import NewAppointment
+from examples.problems import invalid, problem
+
+View = Callable[..., HttpResponse]
+
+
+class NewTime(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    starts_at: SlotStart
+
+
+class Cancellation(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] = "the patient does not need it"
+
+
+def _answering(what: str) -> Callable[[View], View]:
+    """Turn what a view raises about its body, ``what``, into a problem document."""
+
+    def wrap(view: View) -> View:
+        @wraps(view)
+        def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+            try:
+                return view(request, *args, **kwargs)
+            except RequestDataTooBig:
+                return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+            except ValidationError as error:
+                return invalid(error, what)
+            except requesting.TooLate as error:
+                return problem(422, f"starts_at: {error}", field="starts_at")
+            except requesting.Refused as error:
+                return problem(HTTPStatus.CONFLICT, str(error))
+            except Appointment.DoesNotExist:
+                return problem(HTTPStatus.NOT_FOUND, "There is no such appointment.")
+
+        return answer
+
+    return wrap
+
+
+@csrf_exempt  # no cookie gives anyone a right here
+@require_POST
+@_answering("an appointment")
+def appointments(request: HttpRequest) -> HttpResponse:
+    """Take an appointment: 201, 200 when it was taken before, 409 when its id belongs to another."""
+    taken = requesting.request(NewAppointment.model_validate_json(request.body))
+    response = JsonResponse(_state(taken.appointment), status=201 if taken.is_new else 200)
+    response["Location"] = reverse("clinic-appointment", args=[taken.appointment.id])
+    return response
+
+
+@require_GET
+@_answering("empty")
+def appointment(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
+    """Answer the state of one appointment."""
+    return JsonResponse(_state(Appointment.objects.get(id=appointment_id)))
+
+
+@csrf_exempt
+@require_POST
+@_answering("a new time")
+def reschedule(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
+    """Ask for another time: 202, 409 when it cannot be moved."""
+    wanted = NewTime.model_validate_json(request.body)
+    return JsonResponse(_state(requesting.reschedule(appointment_id, wanted.starts_at)), status=202)
+
+
+@csrf_exempt
+@require_POST
+@_answering("a cancellation")
+def cancel(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
+    """Ask to give it up: 202, 409 when it has ended otherwise."""
+    asked = Cancellation.model_validate_json(request.body or b"{}")
+    return JsonResponse(_state(requesting.cancel(appointment_id, asked.reason)), status=202)
+
+
+@require_GET
+def schedule(request: HttpRequest, practitioner: str, day: str) -> HttpResponse:
+    """Answer a practitioner's day: as it is, or as it was known ``?at=`` a time."""
+    try:
+        on, at = date.fromisoformat(day), request.GET.get("at")
+        known_at = datetime.fromisoformat(at) if at else None
+    except ValueError as error:
+        return problem(422, f"Days and times are written as ISO 8601 says: {error}.")
+    if known_at is not None and known_at.tzinfo is None:
+        return problem(422, "at: a time needs its zone, like 2026-12-03T09:30:00Z.", field="at")
+    if len(practitioner) > 40:
+        return problem(HTTPStatus.NOT_FOUND, "There is no such practitioner.")
+    plan = PLANS.load(plan_id(practitioner, on), at=known_at)
+    return JsonResponse(
+        {
+            "practitioner": practitioner,
+            "day": on.isoformat(),
+            "version": plan.version,
+            "slots": {slot: str(booking) for slot, booking in sorted(plan.state.slots.items())},
+            "free": SLOTS_A_DAY - len(plan.state.slots),
+        }
+    )
+
+
+def _state(row: Appointment) -> dict[str, object]:
+    return {
+        "appointment_id": str(row.id),
+        "state": row.state,
+        "booking_id": str(row.booking_id),
+        "practitioner": row.practitioner,
+        "starts_at": row.starts_at.isoformat(),
+        "room": row.room,
+        "is_being_moved": row.wanted_booking_id is not None,
+        "reason": row.reason,
+    }
