@@ -74,6 +74,22 @@ class AgendaEntry(models.Model):
         ]
 
 
+class DayUse(models.Model):
+    """Projection ``utilisation``: how many slots of a practitioner's day are booked, and how many were given back."""
+
+    id = models.BigAutoField(primary_key=True)
+    generation = models.PositiveIntegerField()
+    practitioner = models.CharField(max_length=40)
+    day = models.DateField()
+    booked = models.PositiveIntegerField(default=0)
+    given_back = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["generation", "day", "practitioner"], name="practitioner_day_once")
+        ]
+
+
 class TextMessage(models.Model):
     """A text message that the gateway took."""
 

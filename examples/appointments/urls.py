@@ -8,4 +8,5 @@ urlpatterns = [
     path("appointments/<uuid:appointment_id>/reschedule", views.reschedule, name="clinic-reschedule"),
     path("appointments/<uuid:appointment_id>/cancel", views.cancel, name="clinic-cancel"),
     path("schedules/<str:practitioner>/<str:day>", views.schedule, name="clinic-schedule"),
+    path("utilisation/<str:day>", views.utilisation, name="clinic-utilisation"),
 ]

@@ -20,6 +20,7 @@ from examples.appointments import requesting
 from examples.appointments.calendar import PLANS, SLOTS_A_DAY, plan_id
 from examples.appointments.events import SlotStart
 from examples.appointments.models import Appointment
+from examples.appointments.projections import used_share
 from examples.appointments.requesting import NewAppointment
 from examples.problems import invalid, problem
 
@@ -120,6 +121,16 @@ def schedule(request: HttpRequest, practitioner: str, day: str) -> HttpResponse:
             "free": SLOTS_A_DAY - len(plan.state.slots),
         }
     )
+
+
+@require_GET
+def utilisation(request: HttpRequest, day: str) -> HttpResponse:
+    """Answer how full a day is: of the practitioners who have any of it booked, or had."""
+    try:
+        on = date.fromisoformat(day)
+    except ValueError as error:
+        return problem(422, f"Days are written as ISO 8601 says: {error}.")
+    return JsonResponse({"day": on.isoformat(), "used_share": round(used_share(on), 3)})
 
 
 def _state(row: Appointment) -> dict[str, object]:

@@ -26,8 +26,8 @@ from examples.appointments.events import (
     SlotBooked,
     SlotReleased,
 )
-from examples.appointments.models import AgendaEntry, Appointment, RoomBooking, TextMessage
-from examples.appointments.projections import agenda
+from examples.appointments.models import AgendaEntry, Appointment, DayUse, RoomBooking, TextMessage
+from examples.appointments.projections import agenda, utilisation
 from examples.appointments.sagas import Booking, BookingData
 from examples.appointments.sample import FAILURES, AppointmentMaker, step
 from messaging import PermanentError, testing
@@ -94,6 +94,11 @@ def held(booking: UUID) -> tuple[bool, bool]:
     plans = EventStream.objects.filter(category="dayplan").values_list("name", flat=True)
     slots = {holder for name in plans for holder in PLANS.load(name.partition("/")[2]).state.slots.values()}
     return booking in slots, RoomBooking.objects.filter(booking_id=booking, released_at=None).exists()
+
+
+def build() -> None:
+    while building.advance_projections(seconds=60):
+        pass
 
 
 def is_sound() -> bool:
@@ -413,8 +418,8 @@ def _forget_timeouts() -> None:
     ScheduledMessage.objects.all().delete()
 
 
-class TestAgenda:
-    def test_is_built_from_history_while_patients_go_on_asking(
+class TestProjections:
+    def test_agenda_is_built_from_history_while_patients_go_on_asking(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(building, "STREAMS_PER_STEP", 1)
@@ -426,14 +431,36 @@ class TestAgenda:
         for doctor in ("dr-adams", "dr-bauer", "dr-chen"):
             building._step(agenda)
             arranged(harness, 11, practitioner=doctor)
-        while building.advance_projections(seconds=60):
-            pass
+        build()
         arranged(harness, 12)
         rows = AgendaEntry.objects.filter(generation=agenda.generation).order_by("starts_at", "practitioner")
         assert list(rows.values_list("practitioner", "starts_at__hour")) == [
             ("dr-adams", 9), ("dr-adams", 11), ("dr-bauer", 11), ("dr-chen", 11), ("dr-adams", 12),
         ]  # fmt: skip
         assert rows[0].booking_id == first.booking_id
+
+    def test_utilisation_is_added_later_and_counts_what_was_before(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        day = slot(harness).date()
+        with monkeypatch.context() as earlier:  # the release before, which has the agenda only
+            earlier.setattr(building, "all_projections", lambda: [agenda])
+            rows = [arranged(harness, hour) for hour in (9, 10)]
+            cancel(rows[0])
+            arranged(harness, 9, practitioner="dr-bauer")
+            build()
+            assert (agenda.generation, utilisation.generation) == (1, 0)
+            assert Client().get(f"/clinic/utilisation/{day}").json()["used_share"] == 0
+        build()  # the deploy
+        arranged(harness, 11)
+        found = DayUse.objects.filter(generation=utilisation.generation).order_by("practitioner")
+        assert list(found.values_list("practitioner", "booked", "given_back")) == [
+            ("dr-adams", 2, 1),
+            ("dr-bauer", 1, 0),
+        ]
+        assert Client().get(f"/clinic/utilisation/{day}").json() == {"day": str(day), "used_share": 0.075}
+        assert Client().get("/clinic/utilisation/someday").status_code == 422
+        assert agenda.generation == 1
 
 
 class TestVerify:
