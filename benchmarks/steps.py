@@ -24,17 +24,23 @@ def fresh_database(running: Servers, template: str, name: str = "run") -> None:
     running.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
 
 
-def inside(running: Servers, *arguments: str, database: str = "run", module: str = "benchmarks.inside") -> str:
+def inside(
+    running: Servers, *arguments: str, database: str = "run", module: str = "benchmarks.inside", **variables: str
+) -> str:
     """Run a module in a process of its own and return what it printed."""
     bus = SYSTEMS["bus"]
     given = environment(running, bus, database=database, handler="insert", home=running.directory / "home")
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=given, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        command, cwd=ROOT, env={**given, **variables}, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
-def measure(running: Servers, template: str, arguments: Sequence[str]) -> dict[str, dict[str, float]]:
+def measure(running: Servers, template: str, arguments: Sequence[str], **variables: str) -> dict[str, dict[str, float]]:
+    """Return what each step costs on a fresh database; ``variables`` are of the environment."""
     fresh_database(running, template)
-    found: dict[str, dict[str, float]] = json.loads(inside(running, *arguments).strip().splitlines()[-1])
+    printed = inside(running, *arguments, **variables)
+    found: dict[str, dict[str, float]] = json.loads(printed.strip().splitlines()[-1])
     return found
 
 

@@ -116,7 +116,7 @@ class Relay:
             firing.fire_due()
             if store().move_due(options().relay_batch) < options().relay_batch:
                 self._due_at = now + options().poll_seconds
-        relayed = self._fan_out()
+        relayed = fan_out()
         work = dict(relayed.deliveries)
         if now >= self._rescue_at:
             self._rescue_at = now + RESCUE_EVERY
@@ -133,15 +133,6 @@ class Relay:
             signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
         return relayed.taken
 
-    def _fan_out(self) -> Relayed:
-        if not tracing.is_on():
-            return store().relay(options().relay_batch)
-        began = time.time_ns()
-        relayed = store().relay(options().relay_batch, traced=True)
-        if relayed.contexts:
-            tracing.relayed(relayed.contexts, taken=relayed.taken, began_ns=began)
-        return relayed
-
     def _wake(self, work: dict[str, int]) -> None:
         try:
             wake(work, self._outstanding)
@@ -156,6 +147,17 @@ class Relay:
         if self._presence.is_idle != is_idle:
             self._presence.is_idle = is_idle
             self._presence.beat()
+
+
+def fan_out() -> Relayed:
+    """Make deliveries of one batch of outbox rows."""
+    if not tracing.is_on():
+        return store().relay(options().relay_batch)
+    began = time.time_ns()
+    relayed = store().relay(options().relay_batch, traced=True)
+    if relayed.contexts:
+        tracing.relayed(relayed.contexts, taken=relayed.taken, began_ns=began)
+    return relayed
 
 
 def _is_worth_waking(name: str) -> bool:

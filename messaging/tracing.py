@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import secrets
 import time
@@ -12,12 +13,12 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from messaging.context import Context, current_scope, incoming_carried, incoming_trace, use_correlation
@@ -55,12 +56,24 @@ def parse(value: str) -> str | None:
 
 
 def child_traceparent() -> str:
-    """Return the traceparent of a message published here: of the current span, the message handled, or a new trace."""
-    if is_on() and (current := traceparent_of(trace.get_current_span())):
-        return current
+    """Return the traceparent of a message published here: of the current span, the message handled, or a new trace.
+
+    In a trace that is not recorded each publication has an id of its own, under which its span can be made if it fails.
+    """
+    if is_on():
+        here = traceparent_of(trace.get_current_span())
+        above = _above() or here
+        if above and not is_sampled(above):
+            return _beside(above)
+        if here:
+            return here
     scope = current_scope.get()
     parent = _handled(scope.context) if scope else incoming_trace.get()
-    return f"{parent[:36]}{secrets.token_hex(8)}{parent[-3:]}" if parent else new_traceparent()
+    return _beside(parent) if parent else new_traceparent()
+
+
+def _beside(traceparent: str) -> str:
+    return f"{traceparent[:36]}{secrets.token_hex(8)}{traceparent[-3:]}"
 
 
 def _handled(context: Context) -> str:
@@ -87,15 +100,20 @@ def traceparent_of(span: Any) -> str:
 
 def carried() -> dict[str, str]:
     """Return the tracestate and baggage that a message published here takes along."""
-    found: Mapping[str, str]
     scope = current_scope.get()
-    if is_on() and not (scope and scope.at_hand) and trace.get_current_span().get_span_context().is_valid:
-        carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier)
-        found = carrier
-    else:
-        found = scope.context.headers if scope else incoming_carried.get() or {}
+    found: Mapping[str, str] = scope.context.headers if scope else incoming_carried.get() or {}
+    if is_on() and not (scope and scope.at_hand):
+        above = trace.get_current_span().get_span_context()
+        if above.is_valid:
+            found = {"tracestate": above.trace_state.to_header() or found.get("tracestate", ""), **_baggage()}
     return {name: found[name] for name in CARRIED if _is_sound(found.get(name))}
+
+
+def _baggage() -> dict[str, str]:
+    carrier: dict[str, str] = {}
+    if baggage.get_all():
+        _BAGGAGE.inject(carrier)
+    return carrier
 
 
 def _is_sound(value: str | None) -> bool:
@@ -118,7 +136,8 @@ def use_trace(traceparent: str, **others: str) -> Iterator[None]:
 
     ``others`` are the tracestate and baggage it came with.
     """
-    token = incoming_trace.set(parse(traceparent))
+    sound = parse(traceparent)
+    token = incoming_trace.set(sound and f"{sound[:-2]}{int(sound[-2:], 16) & 1:02x}")
     token_of_others = incoming_carried.set(others)
     try:
         yield
@@ -141,11 +160,10 @@ def span(
     ``links`` are traceparents, "__" in attribute names means a dot. Inside ``BatchContext.each`` the parent is the
     handling of the message at hand.
     """
-    if not is_on():
+    if not is_on() or (not is_root and _is_unrecorded()):
         yield None
         return
-    scope = current_scope.get()
-    context = OtelContext() if is_root else context_from(scope.at_hand if scope else None)
+    context = OtelContext() if is_root else context_from(_above())
     with _tracer.start_as_current_span(
         name, context=context, kind=kind, attributes=_named(attributes), links=links_to(links)
     ) as current:
@@ -154,12 +172,58 @@ def span(
 
 @contextmanager
 def producing(verb: str, *, is_root: bool = False, links: Iterable[str] | None = None) -> Iterator[list[Envelope]]:
-    """Run the block inside the span of a publication; it adds what it publishes to the list that it gets."""
+    """Run the block inside the span of a publication; it adds what it publishes to the list that it gets.
+
+    Where the trace is not recorded, which is decided here for one that begins, nothing of the SDK is paid for.
+    """
     made: list[Envelope] = []
-    with span(verb, kind=SpanKind.PRODUCER, is_root=is_root, links=links, messaging__system="signalbox") as current:
+    if not is_on() or (not is_root and _is_unrecorded()):
         yield made
-        if current is not None and made:
-            _name_after(current, verb, made)
+        return
+    begins = is_root or not (_above() or trace.get_current_span().get_span_context().is_valid)
+    ids = _new_ids() if begins else None
+    if ids and _is_dropped(ids[0], verb):
+        with current(NonRecordingSpan(SpanContext(*ids, is_remote=False))):
+            yield made
+        return
+    context = OtelContext() if begins else context_from(_above())
+    given = start(
+        verb, kind=SpanKind.PRODUCER, context=context, links=links or (), ids=ids,
+        attributes={"messaging.system": "signalbox"},
+    )  # fmt: skip
+    with trace.use_span(given, end_on_exit=True):
+        yield made
+        if made:
+            _name_after(given, verb, made)
+
+
+def _above() -> str:
+    """Return the context that spans made here hang below, where that is not the current span."""
+    scope = current_scope.get()
+    if scope:
+        return scope.at_hand
+    incoming = incoming_trace.get()
+    return incoming if incoming and not trace.get_current_span().get_span_context().is_valid else ""
+
+
+def _is_unrecorded() -> bool:
+    """Say whether what is done here belongs to a trace that is known not to be recorded."""
+    if above := _above():
+        return not is_sampled(above)
+    context = trace.get_current_span().get_span_context()
+    return context.is_valid and not context.trace_flags.sampled
+
+
+def _new_ids() -> tuple[int, int]:
+    return random.getrandbits(128) or 1, random.getrandbits(64) or 1
+
+
+def _is_dropped(trace_id: int, name: str) -> bool:
+    """Say whether the provider's sampler would drop a trace of this id."""
+    sampler = getattr(trace.get_tracer_provider(), "sampler", None)
+    if sampler is None:
+        return False
+    return not sampler.should_sample(None, trace_id, name, SpanKind.PRODUCER, {}).decision.is_sampled()
 
 
 def tracer() -> trace.Tracer:

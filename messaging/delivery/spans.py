@@ -69,11 +69,12 @@ def delivering(consumer: str, began_ns: int, claimed: int) -> Iterator[None]:
         attributes={**common, **receive, "messaging.batch.message_count": claimed},
     )  # fmt: skip
     context = set_span_in_context(span)
-    claim = tracing.start(
-        f"claim {consumer}", kind=SpanKind.CLIENT, context=context, start_ns=began_ns,
-        attributes={**common, **receive},
-    )  # fmt: skip
-    claim.end()
+    if span.is_recording():
+        claim = tracing.start(
+            f"claim {consumer}", kind=SpanKind.CLIENT, context=context, start_ns=began_ns,
+            attributes={**common, **receive},
+        )  # fmt: skip
+        claim.end()
     token = _open.set([])
     with tracing.current(span):
         try:

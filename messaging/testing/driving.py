@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from messaging import relay
 from messaging.consumers import Consumer, all_consumers
 from messaging.database import store
 from messaging.delivery.loop import claim_and_deliver
@@ -43,7 +44,7 @@ def run_until_idle(consumers: Names = None) -> int:
 def relay_once() -> int:
     """Do what a relay does in one turn; return how many rows moved."""
     moved = firing.fire_due() + store().move_due(options().relay_batch)
-    return moved + store().relay(options().relay_batch).taken
+    return moved + relay.fan_out().taken
 
 
 def _deliver(consumer: Consumer) -> int:

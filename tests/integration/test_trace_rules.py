@@ -13,7 +13,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from messaging import Batch, BatchContext, Command, Context, PermanentError, publish, recurring, reply, send
 from messaging.models import Message, Schedule
 from messaging.operations import replay_dead_letters, resubmit_dead_letter
-from messaging.relay import Relay
 from messaging.scheduling import firing
 from messaging.scheduling.recurring import forget_schedule
 from messaging.scheduling.synchronising import synchronise_schedules
@@ -123,7 +122,6 @@ class TestReplay:
         [message_id] = arrive("ICE 1")
         run_until_idle()
         replay_dead_letters(ids=[dead(message_id).id], actor=ANA, reason="again")
-        Relay().step()
         run_until_idle()
         original = context_of(Message.objects.get(id=message_id))
         [root] = named(spans, "replay")
@@ -133,7 +131,7 @@ class TestReplay:
         assert {trace_of(first), trace_of(second)} == {trace_of(root)}
         assert context_of(message_of("tests.DoorsOpened"))[0] == trace_of(root)
         assert without_parent(spans, trace_of(root)) == [root.name]
-        assert not [span for span in named(spans, "relay") if trace_of(span) == original[0]]
+        assert len([span for span in named(spans, "relay") if trace_of(span) == original[0]]) == 1
 
     def test_is_another_trace_also_where_no_spans_are_made(self, station: Any) -> None:
         def handler(event: TrainArrived, context: Context) -> None:

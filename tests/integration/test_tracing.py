@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from opentelemetry import baggage
+from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach
+from opentelemetry.instrumentation import psycopg
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from console import telemetry
 from messaging import Context, PermanentError, publish, tracing
 from messaging.models import Message, Span, Trace
 from messaging.queries import traces
@@ -96,13 +98,12 @@ class TestSpans:
     ) -> None:
         station.declare(chain)
         arrive("ICE 1")
-        Relay().step()
         run_until_idle()
         first = Message.objects.get(type="tests.TrainArrived")
         follow_up = Message.objects.get(type="tests.DoorsOpened")
         [published, _] = named(spans, "publish")
         [processed] = named(spans, "process")
-        batch, in_trace = sorted(named(spans, "relay"), key=lambda span: span.parent is not None)
+        batch, _, in_trace, _ = sorted(named(spans, "relay"), key=lambda span: span.parent is not None)
         assert published.context is not None
         assert context_of(first) == (published.context.trace_id, published.context.span_id)
         assert in_trace.parent is not None
@@ -191,6 +192,24 @@ class TestSampling:
         run_until_idle()
         trace_ids = {span.context.trace_id for span in named(unsampled, "p") if span.context}
         assert trace_ids == {context_of(message)[0] for message in Message.objects.all()}
+
+
+class TestStatements:
+    def test_have_spans_in_recorded_traces_only(self, spans: InMemorySpanExporter, monkeypatch: Any) -> None:
+        monkeypatch.setattr(psycopg, "CursorTracer", psycopg.CursorTracer)
+        telemetry.pay_for_recorded_statements_only()
+        ran = []
+
+        class Cursor:
+            def execute(self, query: str) -> None:
+                ran.append(query)
+
+        cursor = psycopg._new_cursor_factory(base_factory=Cursor, tracer_provider=trace.get_tracer_provider())()
+        cursor.execute("SELECT 1")
+        with tracing.tracer().start_as_current_span("request"):
+            cursor.execute("SELECT 2")
+        assert ran == ["SELECT 1", "SELECT 2"]
+        assert [(span.name, bool(span.parent)) for span in named(spans, "SELECT")] == [("SELECT", True)]
 
 
 class TestStore:
