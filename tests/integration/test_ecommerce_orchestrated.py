@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from examples.ecommerce.notification.models import Notification
 from examples.ecommerce.orders.fulfilment import OrderFulfilment
 from examples.ecommerce.orders.models import Order
 from examples.ecommerce.traffic import OrderMaker
+from messaging import testing
+from messaging.consumers import all_consumers
 from messaging.models import Message
 from messaging.operations import command_line, compensate_saga, complete_saga, fire_saga_timeout, resubmit_dead_letter
 from messaging.queries.sagas import saga_detail
@@ -35,6 +37,16 @@ from tests.shop import dead_letters, draft, let_retries_come_due, post, state_of
 pytestmark = pytest.mark.django_db(transaction=True)
 ANA = command_line("ana")
 SAGA = "orders.OrderFulfilment"
+
+
+OURS = [each.name for each in all_consumers() if each.handler.__module__.startswith("examples.ecommerce.")]
+
+
+@pytest.fixture
+def harness(transactional_db: None) -> Iterator[Harness]:
+    """Deliver to the shop only: nobody else listens, and asking them all again and again takes time."""
+    with testing.harness(consumers=OURS) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from messaging.database import store
 from messaging.models import DeadLetter, Delivery, SagaInstance, SagaTransition, ScheduledMessage
 from messaging.operations import OPERATE, Actor, replay_dead_letters
 from messaging.testing import harness
+from messaging.testing.naming import consumer_of
 from messaging.testing.sagas import FailureCase, check_failure, failure_table
 from tests.factories import elsewhere
 from tests.journeys import (
@@ -227,11 +228,55 @@ class TestCompensation:
         h.published(SeatReleased, times=1)
 
 
+class TestOrdered:
+    """A saga with ``ordered=True`` whose messages bear its correlation as their key."""
+
+    def tell(self, h: Any, *messages: Any) -> None:
+        for message in messages:
+            h.publish(message, key=message.journey)
+        h.run()
+
+    def test_takes_one_instances_messages_in_turn_though_one_must_wait(self) -> None:
+        with journeys(ordered=True) as journey, harness() as h:
+            self.tell(h, JourneyPlanned(journey="j1"), JourneyPlanned(journey="j2"))
+            _fail_first_attempt(h, SeatBooked, "j1")
+            self.tell(h, SeatBooked(journey="j1", seat="1"), MealBooked(journey="j1"))
+            self.tell(h, SeatBooked(journey="j2", seat="2"), MealBooked(journey="j2"))
+            h.saga(journey, "j1", state="awaiting_seat")
+            h.saga(journey, "j2", state="awaiting_answers")
+            h.advance("11s")
+            h.saga(journey, "j1", state="awaiting_answers")
+            assert not DeadLetter.objects.exists()
+
+    def test_compensates_and_times_out_like_any_other(self) -> None:
+        with journeys(ordered=True) as journey, harness() as h:
+            for name in ("j1", "j2"):
+                self.tell(h, JourneyPlanned(journey=name), SeatBooked(journey=name, seat="1"))
+            self.tell(h, MealBooked(journey="j1"), MealRefused(journey="j1"))
+            assert h.saga(journey, "j1", state="cancelled").undone == ("meal", "seat")
+            h.advance("16m")
+            assert h.saga(journey, "j2", state="cancelled").undone == ("seat",)
+            h.published(SeatReleased, times=2)
+
+
+def _fail_first_attempt(h: Any, model: Any, name: str) -> None:
+    """Let one message fail once, however often it is tried in the company of others before that counts."""
+    original = consumer_of("tests.Journey").handler
+
+    def handle(message: Any, context: Any) -> None:
+        if isinstance(message, model) and message.journey == name and context.attempt == 1:
+            raise ConnectionError("the railway does not answer")
+        original(message, context)
+
+    h.replace("tests.Journey", handle)
+
+
 class TestTwoAtOnce:
     @pytest.mark.only_on("postgresql")
     def test_saga_started_concurrently_single_instance(self, station: Any) -> None:
         self._race([JourneyPlanned(journey="j1", seats=n) for n in (1, 2)], wrong_state="ignore")
-        assert SagaInstance.objects.count() == 1
+        assert SagaInstance.objects.get().state == "awaiting_seat"
+        assert ScheduledMessage.objects.count() == 1, "one timeout of one instance"
         assert SagaTransition.objects.filter(kind="message").count() == 1
         assert SagaTransition.objects.filter(kind="ignored").count() == 1
         assert not DeadLetter.objects.exists()

@@ -17,9 +17,10 @@ from messaging.operations import compensate_saga, complete_saga, fire_saga_timeo
 from messaging.queries.sagas import troubled_sagas
 from messaging.sagas.recount import illegal_moves
 from messaging.testing import harness
+from tests.api import Api, problem
 from tests.factories import ANA, EVE
 from tests.integration.test_sagas import to_meal
-from tests.journeys import MealRefused, SeatReleased, journeys
+from tests.journeys import JourneyPlanned, MealRefused, SeatBooked, SeatReleased, journeys
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "tests.Journey"
@@ -122,6 +123,74 @@ class TestOperator:
         assert "compensating → cancelled" in out.getvalue()
         with pytest.raises(CommandError, match="has ended"):
             call_command("sagas", "complete", NAME, "j1", "--to", "confirmed", "--reason", "no", stdout=out)
+
+
+class TestRest:
+    WHY = {**ONE, "reason": "the train is cancelled"}
+
+    def test_lists_what_is_unfinished_and_shows_one(self, h: Any) -> None:
+        to_meal(h)
+        api = Api("read")
+        [row] = api.get("/sagas").json()["items"]
+        assert (row["saga"], row["correlation"], row["state"], row["pending"]) == (NAME, "j1", "awaiting_meal", 1)
+        shown = api.get(f"/sagas/{NAME}/j1").json()
+        assert shown["data"] == {"journey": "j1", "seats": 1, "seat": "12A", "is_told": False}
+        assert list(shown["timeouts"]) == ["too_slow"]
+        assert [each["state_after"] for each in shown["history"]] == ["awaiting_meal", "awaiting_seat"]
+        problem(api.get(f"/sagas/{NAME}/nobody"), 404)
+
+    def test_shows_a_correlation_with_slashes(self, h: Any) -> None:
+        to_meal(h, "j/1/x")
+        assert Api("read").get(f"/sagas/{NAME}/j/1/x").json()["instance"]["correlation"] == "j/1/x"
+
+    def test_compensates_once_for_one_key(self, h: Any, journey: Any) -> None:
+        to_meal(h)
+        api = Api("operate", name="robot")
+        for _ in range(2):
+            answer = api.post("/sagas/compensate", self.WHY, Idempotency_Key="k")
+            assert (answer.status_code, answer.json()) == (200, {"accepted": True})
+        h.run()
+        seen = h.saga(journey, "j1", state="cancelled")
+        assert [each.actor for each in seen.history if each.kind == "operator"] == ["robot"]
+        assert "has ended" in problem(api.post("/sagas/compensate", self.WHY), 409)["detail"]
+
+    def test_completes_in_a_final_state_only(self, h: Any, journey: Any) -> None:
+        to_meal(h)
+        api = Api("operate")
+        refused = problem(api.post("/sagas/complete", {**self.WHY, "to": "awaiting_seat"}), 422, field="to")
+        assert "choose confirmed, cancelled" in refused["detail"]
+        assert api.post("/sagas/complete", {**self.WHY, "to": "confirmed"}).status_code == 200
+        h.run()
+        h.saga(journey, "j1", state="confirmed")
+
+    def test_fires_a_timeout(self, h: Any, journey: Any) -> None:
+        to_meal(h)
+        api = Api("operate")
+        problem(api.post("/sagas/fire-timeout", {**self.WHY, "timeout": "lunch"}), 409)
+        assert api.post("/sagas/fire-timeout", {**self.WHY, "timeout": "too_slow"}).status_code == 200
+        h.run()
+        h.saga(journey, "j1", state="cancelled")
+
+    def test_runs_again_what_failed(self, h: Any, journey: Any) -> None:
+        h.publish(JourneyPlanned(journey="j1"))
+        h.run()
+        h.fail(NAME, times=2)
+        h.publish(SeatBooked(journey="j1", seat="7"), key="j1")
+        h.advance("1m")
+        [row] = Api("read").get("/sagas").json()["items"]
+        assert row["is_failed"]
+        assert Api("operate").post("/sagas/retry", self.WHY).status_code == 200
+        h.run()
+        h.saga(journey, "j1", state="awaiting_meal")
+
+    @pytest.mark.parametrize("act", ["retry", "compensate", "complete", "fire-timeout"])
+    def test_wants_the_scope_a_reason_and_an_instance(self, h: Any, journey: Any, act: str) -> None:
+        to_meal(h)
+        problem(Api("read").post(f"/sagas/{act}", self.WHY), 403)
+        problem(Api().post(f"/sagas/{act}", self.WHY), 401)
+        problem(Api("operate").post(f"/sagas/{act}", ONE), 422, field="reason")
+        problem(Api("operate").post(f"/sagas/{act}", {**self.WHY, "correlation": "nobody"}), 404)
+        h.saga(journey, "j1", state="awaiting_meal")
 
 
 class TestRecount:
