@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from django.utils.module_loading import import_string
 
 from messaging import policy
 from messaging.consumers import Consumer
-from messaging.models import ConsumerState, Delivery
+from messaging.models import Delivery
 
 
-def reschedule(consumer: Consumer, now: datetime) -> int:
+def reschedule(consumer: Consumer, before: dict[str, Any], now: datetime) -> int:
     """Move the waiting retries to where the policy of this release puts them; return how many moved.
+
+    ``before`` describes the policy of the release before: if it is the same, nothing moves.
 
     Counted from when they failed. What the new policy would have given up gets one last try now. Deliveries that a
     handler put off, and those that an operator hastened, stay. Needs a transaction.
     """
-    before = ConsumerState.objects.filter(name=consumer.name).values_list("policy", flat=True).first()
-    if before is None or before == consumer.retry.describe():
+    if before == consumer.retry.describe():
         return 0
     moved = 0
     waiting = Delivery.objects.filter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from messaging import failpoints
 from messaging.consumers import Consumer, all_consumers, find_consumer
@@ -27,8 +28,11 @@ def synchronise(*, is_deploy: bool = False) -> int:
             # the starting position that is read next: no message falls between the two.
             store().lock_subscriptions()
         now = store().now()
-        for declared in consumers:
-            _synchronise_one(declared, now, is_deploy=is_deploy)
+        _tell(consumers, now, is_deploy=is_deploy)
+        make_gates({gate for declared in consumers if declared.is_gated for gate in declared.gates})
+        if is_deploy:
+            _undo_the_release_before(consumers)
+        _subscribe(consumers, now, is_deploy=is_deploy)
     return len(consumers)
 
 
@@ -55,71 +59,91 @@ def make_gates(ids: Iterable[str]) -> None:
             Gate.objects.filter(id=id).update(declared=declared)
 
 
-def _synchronise_one(declared: Consumer, now: datetime, *, is_deploy: bool) -> None:
-    if is_deploy:
-        reschedule(declared, now)
-    told = {
+def _tell(consumers: list[Consumer], now: datetime, *, is_deploy: bool) -> None:
+    """Write how each consumer is declared; of those that nothing changed for, only when they were seen."""
+    names = [declared.name for declared in consumers]
+    # Locked in the order of their names: two processes that start together must not wait for each other.
+    rows = ConsumerState.objects.select_for_update().filter(name__in=names).order_by("name")
+    known = {row.name: row for row in rows}
+    fresh, same = [], []
+    for declared in consumers:
+        row = known.get(declared.name)
+        if row is None:
+            fresh.append(ConsumerState(name=declared.name, synced_at=now, **_told(declared), **_routed(declared)))
+            continue
+        if is_deploy:
+            reschedule(declared, row.policy, now)
+        # A relay of the release before that starts again must not undo what decides where messages go.
+        wanted = {**_told(declared), **_routed(declared)} if is_deploy else _told(declared)
+        if changes := {field: value for field, value in wanted.items() if getattr(row, field) != value}:
+            ConsumerState.objects.filter(name=declared.name).update(**changes, synced_at=now)
+        else:
+            same.append(declared.name)
+    ConsumerState.objects.bulk_create(fresh, ignore_conflicts=True)  # another process may start with the same release
+    ConsumerState.objects.filter(name__in=same).update(synced_at=now)
+
+
+def _told(declared: Consumer) -> dict[str, Any]:
+    return {
         "queue": declared.queue, "guarantee": declared.guarantee, "handler": declared.path,
         "description": (declared.handler.__doc__ or "").strip().split("\n\n")[0],
-        "policy": declared.retry.describe(), "synced_at": now,
+        "policy": declared.retry.describe(), "retired_at": None,
         "batch_size": declared.batch.size if declared.batch else None,
-        "batch_seconds": declared.batch.wait if declared.batch else None, "retired_at": None,
+        "batch_seconds": declared.batch.wait if declared.batch else None,
         "limits": declared.limits, "backlog_limit": declared.backlog_limit,
     }  # fmt: skip
-    # A relay of the release before that starts again must not undo what decides where messages go.
-    routed = {
+
+
+def _routed(declared: Consumer) -> dict[str, Any]:
+    return {
         "is_ordered": declared.is_ordered, "on_failure": declared.on_failure if declared.is_ordered else "",
         "filter": declared.filter,
     }  # fmt: skip
-    ConsumerState.objects.update_or_create(
-        name=declared.name, defaults={**told, **routed} if is_deploy else told, create_defaults={**told, **routed}
-    )
-    if declared.is_gated:
-        make_gates(declared.gates)
-    wanted = set(declared.accepts)
-    if is_deploy:
-        _undo_the_release_before(declared, wanted)
-    taken_over = {type_: _take_over(type_, declared, now, is_deploy=is_deploy) for type_ in _commands(declared)}
-    starts = {type_: taken_over.get(type_, now) for type_ in sorted(wanted)}
-    Subscription.objects.bulk_create(
-        [
-            Subscription(
-                type=type_, consumer=declared.name, starts_at=at, is_ordered=declared.is_ordered, filter=declared.filter
-            )
-            for type_, at in starts.items()
-            if at
-        ],
-        ignore_conflicts=True,
-    )  # fmt: skip
 
 
-def _undo_the_release_before(declared: Consumer, wanted: set[str]) -> None:
-    """Take away what the consumer no longer wants: subscriptions, filter, order, and what order left waiting."""
-    mine = Subscription.objects.filter(consumer=declared.name)
-    mine.exclude(type__in=wanted).delete()
-    mine.update(is_ordered=declared.is_ordered, filter=declared.filter)
-    if not declared.is_ordered:
-        # Workers of this release look for no position: without it the rows are claimed like all others.
-        Delivery.objects.filter(consumer=declared.name, position__isnull=False).update(position=None)
-    if not declared.is_ordered or declared.on_failure == "skip":
-        DeadLetter.objects.filter(consumer=declared.name, blocks=True).update(blocks=False)
+def _subscribe(consumers: list[Consumer], now: datetime, *, is_deploy: bool) -> None:
+    """Add what is wanted and not there. A command has one handler.
 
-
-def _commands(declared: Consumer) -> list[str]:
-    return sorted(type_ for type_, model in declared.accepts.items() if model.contract_kind == "command")
-
-
-def _take_over(type_: str, declared: Consumer, now: datetime, *, is_deploy: bool) -> datetime | None:
-    """Return from when on this consumer handles a command, or None while another one does.
-
-    A command has one handler. The deploy that gives it another takes the old one's place, with all that still waits in
-    the outbox; a relay of the release before must not come back beside it.
+    The deploy that gives it another takes the old one's place, with all that still waits in the outbox; a relay of
+    the release before must not come back beside it.
     """
-    others = Subscription.objects.filter(type=type_).exclude(consumer=declared.name)
-    since = others.order_by("starts_at").values_list("starts_at", flat=True).first()
-    if since is None:
-        return now
-    if not is_deploy:
-        return None
-    others.delete()
-    return since
+    contracts = {type_: model for each in consumers for type_, model in each.accepts.items()}
+    commands = [type_ for type_, model in contracts.items() if model.contract_kind == "command"]
+    holders: dict[str, dict[str, datetime]] = {type_: {} for type_ in commands}
+    for row in Subscription.objects.filter(type__in=commands):
+        holders[row.type][row.consumer] = row.starts_at
+    fresh = []
+    for declared in consumers:
+        for type_ in sorted(declared.accepts):
+            at = now
+            if others := {name: at for name, at in holders.get(type_, {}).items() if name != declared.name}:
+                if not is_deploy:
+                    continue
+                at = min(others.values())
+                Subscription.objects.filter(type=type_, consumer__in=others).delete()
+            fresh.append(
+                Subscription(
+                    type=type_,
+                    consumer=declared.name,
+                    starts_at=at,
+                    is_ordered=declared.is_ordered,
+                    filter=declared.filter,
+                )
+            )
+    Subscription.objects.bulk_create(fresh, ignore_conflicts=True)
+
+
+def _undo_the_release_before(consumers: list[Consumer]) -> None:
+    """Take away what consumers no longer want: subscriptions, filter, order, and what order left waiting."""
+    declared = {each.name: each for each in consumers}
+    for row in Subscription.objects.filter(consumer__in=declared):
+        mine, its = declared[row.consumer], Subscription.objects.filter(type=row.type, consumer=row.consumer)
+        if row.type not in mine.accepts:
+            its.delete()
+        elif (row.is_ordered, row.filter) != (mine.is_ordered, mine.filter):
+            its.update(is_ordered=mine.is_ordered, filter=mine.filter)
+    unordered = [each.name for each in consumers if not each.is_ordered]
+    # Workers of this release look for no position: without it the rows are claimed like all others.
+    Delivery.objects.filter(consumer__in=unordered, position__isnull=False).update(position=None)
+    skipping = [each.name for each in consumers if not each.is_ordered or each.on_failure == "skip"]
+    DeadLetter.objects.filter(consumer__in=skipping, blocks=True).update(blocks=False)

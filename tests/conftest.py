@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.management import create_contenttypes
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connection, transaction
+from django.db.models.signals import post_migrate
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck, settings
 
@@ -25,30 +27,37 @@ pytest_plugins = ["messaging.testing.plugin", "tests.traced"]
 SKIPS_FAIL = os.environ.get("SIGNALBOX_NO_SKIP") == "1"
 
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+_TABLES = {
+    "postgresql": "SELECT quote_ident(relname) FROM pg_class"
+    " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+}
 _Flushed: Any = TransactionTestCase  # its stubs leave the hook out
-_flush = _Flushed._fixture_teardown
 
 
 def _flush_history_too(case: Any) -> None:
+    """Delete all rows. Django truncates, which costs PostgreSQL a second: each partition, index and empty table anew.
+
+    What models and permissions there are stays, so that it need not be looked for again after each test.
+    """
     if connection.vendor == "postgresql":
-        _empty_postgresql()
-        return
-    with sqlite.retention():  # SQLite flushes by DELETE, which the append-only triggers refuse
-        _flush(case)
-
-
-def _empty_postgresql() -> None:
-    """Delete all rows. Django truncates, which costs a second: each partition, index and empty table anew."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")  # no foreign keys, no append-only triggers
-        cursor.execute(
-            "SELECT quote_ident(relname) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-        )
-        tables = {name for (name,) in cursor.fetchall()} - _KEPT
-        cursor.execute(" UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in tables))
-        for (name,) in cursor.fetchall():
-            cursor.execute(f"DELETE FROM {name}")
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL session_replication_role = replica")  # no foreign keys, no append-only triggers
+            _delete_all_rows(cursor)
+    else:  # DELETE is what the append-only triggers refuse
+        with connection.constraint_checks_disabled(), sqlite.retention(), connection.cursor() as cursor:
+            _delete_all_rows(cursor)
+    post_migrate.disconnect(create_contenttypes)
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     emit_post_migrate_signal(verbosity=0, interactive=False, db=connection.alias)
+
+
+def _delete_all_rows(cursor: Any) -> None:
+    cursor.execute(_TABLES[connection.vendor])
+    tables = sorted({name for (name,) in cursor.fetchall()} - _KEPT)
+    cursor.execute(" UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in tables))
+    for (name,) in cursor.fetchall():
+        cursor.execute(f"DELETE FROM {name}")
 
 
 _Flushed._fixture_teardown = _flush_history_too
