@@ -26,6 +26,11 @@ settings.load_profile("signalbox")
 pytest_plugins = ["messaging.testing.plugin", "tests.traced"]
 SKIPS_FAIL = os.environ.get("SIGNALBOX_NO_SKIP") == "1"
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-docs", action="store_true", help="write generated pages of docs/ instead of comparing")
+
+
 _KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 _TABLES = {
     "postgresql": "SELECT quote_ident(relname) FROM pg_class"

@@ -146,15 +146,7 @@ def _fail_release(harness: Harness) -> None:
 
 CASES = (
     Case(what="goods sold out", failure="sold_out", ends_in="cancelled"),
-    Case(what="article retired", failure="retired_article", ends_in="cancelled"),
     Case(what="card declined", failure="declined", ends_in="cancelled", undone=("stock",)),
-    Case(what="card gateway slow", failure="slow_gateway", ends_in="confirmed"),
-    Case(what="currency unknown to billing", failure="unknown_currency", ends_in="cancelled", undone=("stock",)),
-    Case(
-        what="inventory is silent",
-        prepare=lambda harness: harness.replace(inventory.serve_saga),
-        ends_in="cancelled",
-    ),
     Case(
         what="billing is silent",
         prepare=lambda harness: harness.replace(billing.serve_saga),
@@ -162,18 +154,8 @@ CASES = (
         undone=("stock",),
     ),
     Case(
-        what="inventory dies after its work",
-        prepare=lambda harness: harness.fail(inventory.serve_saga, after=True),
-        ends_in="confirmed",
-    ),
-    Case(
         what="billing dies after its work",
         prepare=lambda harness: harness.fail(billing.serve_saga, after=True),
-        ends_in="confirmed",
-    ),
-    Case(
-        what="the saga dies again and again",
-        prepare=lambda harness: harness.fail(SAGA, times=5, after=True),
         ends_in="confirmed",
     ),
     Case(
@@ -183,7 +165,8 @@ CASES = (
         ends_in="cancelled",
         undone=("stock",),
     ),
-)  # fmt: skip
+)
+"""The whole picture of some failures; ``test_saga_failures`` has the ends of all."""
 
 
 class TestFailures:
