@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from tempfile import TemporaryFile
 
 import psutil
 
+WARM = 20
 Step = dict[str, float]
 
 
@@ -87,30 +89,46 @@ def measure(n: int, *, padding: int = 0) -> dict[str, Step]:
     Raises:
         SystemExit: not every order was reserved exactly once.
     """
-    from messaging.consumers import find_consumer
-    from messaging.delivery.loop import deliver_once
-    from messaging.relay import fan_out
-
-    meter = Meter()
-    consumer = find_consumer("orders.reserve")
-    assert consumer is not None
-    trips = RoundTrips()
-    counts = {Meter(): 20, trips: 100, meter: n}  # the first connects, compiles and fills caches
+    meter, trips = Meter(), RoundTrips()
+    counts = {Meter(): WARM, trips: 100, meter: n}  # the first connects, compiles and fills caches
     for chosen, count in counts.items():
         with chosen.step("order", count):
             _place(count, padding, events=0)
         with chosen.step("two_orders", count):  # what one more INSERT costs, to compare a publish with
             _place(count, padding, events=0, orders=2)
-        with chosen.step("publish", count):
-            _place(count, padding, events=1)
-        with chosen.step("relay", count):
-            while fan_out().taken:
-                pass
-        with chosen.step("deliver", count):
-            while deliver_once(consumer):
-                pass
+        _flow(chosen, count, padding)
     _check(sum(counts.values()))
     return {name: {**step, **trips.steps.get(name, {})} for name, step in meter.steps.items()}
+
+
+def serve(n: int) -> None:
+    """Measure ``n`` orders for each line of standard input, and answer with a line: blocks of arms take turns so."""
+    _flow(Meter(), WARM, 0)
+    done = WARM
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        meter = Meter()
+        _flow(meter, n, 0)
+        done += n
+        print(json.dumps(meter.steps), flush=True)
+    _check(done)
+
+
+def _flow(meter: Meter, count: int, padding: int) -> None:
+    from messaging.consumers import find_consumer
+    from messaging.delivery.loop import deliver_once
+    from messaging.relay import fan_out
+
+    consumer = find_consumer("orders.reserve")
+    assert consumer is not None
+    with meter.step("publish", count):
+        _place(count, padding, events=1)
+    with meter.step("relay", count):
+        while fan_out().taken:
+            pass
+    with meter.step("deliver", count):
+        while deliver_once(consumer):
+            pass
 
 
 def _place(n: int, padding: int, *, events: int, orders: int = 1) -> None:
@@ -142,11 +160,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--padding", type=int, default=0)
+    parser.add_argument("--serve", action="store_true", help="measure again for each line of standard input")
     parser.add_argument("--profile", action="store_true", help="print where Python's time goes")
     arguments = parser.parse_args()
     import django
 
     django.setup()
+    if arguments.serve:
+        serve(arguments.n)
+        return
     if arguments.profile:
         import cProfile
         import pstats

@@ -1,7 +1,8 @@
 """``python -m benchmarks.overhead``: what tracing costs at its default sampling, and with every trace recorded.
 
-Each round does the same work in turns without tracing, with it as in production, and with every trace recorded: in one
-process, by CPU (Python with the span store's thread, and PostgreSQL), because the clock depends on what else runs.
+Three processes, each with a database of its own, do the same blocks of work in turns: without tracing, with it as in
+production, and with every trace recorded. What counts is CPU (Python with the span store's thread, and PostgreSQL),
+because the clock depends on what else runs; short blocks, because the machine changes its mind between long ones.
 Writes benchmarks/overhead.json.
 """
 
@@ -18,37 +19,40 @@ from statistics import median
 from typing import Any
 
 from benchmarks import servers, steps
+from benchmarks.figures import interval
 from benchmarks.servers import ROOT
 
-WITHOUT, DEFAULT, ALL = "without tracing", "one trace of twenty (default)", "every trace"
-ARMS = {
-    WITHOUT: {"SIGNALBOX_TRACING": "0"},
-    DEFAULT: {},
-    ALL: {"OTEL_TRACES_SAMPLER_ARG": "1"},
-}
+WITHOUT, DEFAULT, ALL = "without", "default", "all"
+ARMS = {WITHOUT: {"SIGNALBOX_TRACING": "0"}, DEFAULT: {}, ALL: {"OTEL_TRACES_SAMPLER_ARG": "1"}}
 STEPS = ("publish", "relay", "deliver")
 Costs = dict[str, float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--n", type=int, default=2000, help="orders of one round")
+    parser.add_argument("--blocks", type=int, default=16, help="blocks of each process")
+    parser.add_argument(
+        "--n", type=int, default=400, help="orders of one block: what is kept at once at a thousand a second"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/overhead.json")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the server is taken down
     running = servers.start()
     template = steps.make_template(running)
+    serving = {
+        name: steps.Serving(running, template, f"run_{name}", n=arguments.n, **variables)
+        for name, variables in ARMS.items()
+    }
     runs: dict[str, list[Costs]] = {name: [] for name in ARMS}
-    for number in range(arguments.rounds):
+    for number in range(arguments.blocks):
         for name in list(ARMS)[:: 1 if number % 2 == 0 else -1]:
-            costs = _costs(steps.measure(running, template, ["--n", str(arguments.n)], **ARMS[name]))
-            runs[name].append(costs)
-            print(f"[{number + 1}/{arguments.rounds}] {name:30} {_line(costs)}", file=sys.stderr, flush=True)
+            runs[name].append(_costs(serving[name].block()))
+    for each in serving.values():
+        each.end()
     found = {
         "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "load": round(os.getloadavg()[1], 1),
-        "rounds": arguments.rounds,
+        "blocks": arguments.blocks,
         "n": arguments.n,
         "arms": {name: summary(runs[WITHOUT], runs[name]) for name in ARMS},
     }
@@ -62,19 +66,15 @@ def _costs(measured: dict[str, dict[str, float]]) -> Costs:
     return {**costs, "all": sum(costs.values())}
 
 
-def _line(costs: Costs) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in costs.items())
-
-
 def summary(without: list[Costs], runs: list[Costs]) -> dict[str, Any]:
-    """Return medians, and the throughput beside the same round's without tracing: bound by CPU it is the inverse."""
+    """Return medians, and the throughput beside the same block's without tracing: bound by CPU it is the inverse."""
     ratios = [bare["all"] / run["all"] for bare, run in zip(without, runs, strict=True)]
+    low, high = interval(ratios)
     return {
         **{step: round(median(run[step] for run in runs), 4) for step in (*STEPS, "all")},
-        "throughput": round(median(ratios), 4),
-        "throughput_min": round(min(ratios), 4),
-        "throughput_max": round(max(ratios), 4),
-    }
+        "throughput": round(median(ratios), 4), "low": low, "high": high,
+        "min": round(min(ratios), 4), "max": round(max(ratios), 4),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

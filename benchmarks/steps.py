@@ -24,24 +24,60 @@ def fresh_database(running: Servers, template: str, name: str = "run") -> None:
     running.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
 
 
-def inside(
-    running: Servers, *arguments: str, database: str = "run", module: str = "benchmarks.inside", **variables: str
-) -> str:
+def inside(running: Servers, *arguments: str, database: str = "run", module: str = "benchmarks.inside") -> str:
     """Run a module in a process of its own and return what it printed."""
-    bus = SYSTEMS["bus"]
-    given = environment(running, bus, database=database, handler="insert", home=running.directory / "home")
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env={**given, **variables}, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    given = _environment(running, database)
+    return subprocess.run(command, cwd=ROOT, env=given, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def measure(running: Servers, template: str, arguments: Sequence[str], **variables: str) -> dict[str, dict[str, float]]:
-    """Return what each step costs on a fresh database; ``variables`` are of the environment."""
+def _environment(running: Servers, database: str) -> dict[str, str]:
+    return environment(running, SYSTEMS["bus"], database=database, handler="insert", home=running.directory / "home")
+
+
+def measure(running: Servers, template: str, arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     fresh_database(running, template)
-    printed = inside(running, *arguments, **variables)
-    found: dict[str, dict[str, float]] = json.loads(printed.strip().splitlines()[-1])
+    found: dict[str, dict[str, float]] = json.loads(inside(running, *arguments).strip().splitlines()[-1])
     return found
+
+
+class Serving:
+    """A process of ``benchmarks.inside`` with a database of its own that measures a block when it is asked to."""
+
+    def __init__(self, running: Servers, template: str, name: str, *, n: int, **variables: str) -> None:
+        fresh_database(running, template, name)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.inside", "--serve", "--n", str(n)],
+            cwd=ROOT, env={**_environment(running, name), **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"benchmarks.inside ended with status {self._process.wait()}")
+        return line
+
+    def block(self) -> dict[str, dict[str, float]]:
+        """Return what each step cost."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        found: dict[str, dict[str, float]] = json.loads(self._answer())
+        return found
+
+    def end(self) -> None:
+        """End the process, which counts what it did.
+
+        Raises:
+            SystemExit: not every order was reserved exactly once.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if status := self._process.wait():
+            raise SystemExit(f"benchmarks.inside ended with status {status}")
 
 
 def main() -> None:

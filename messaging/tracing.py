@@ -18,7 +18,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind
+from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from messaging.context import Context, current_scope, incoming_carried, incoming_trace, use_correlation
@@ -39,6 +39,7 @@ _PROPAGATOR = CompositePropagator([TraceContextTextMapPropagator(), _BAGGAGE])
 _TRACEPARENT = re.compile(r"\A00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _tracer = trace.get_tracer("signalbox")
+_NOWHERE = OtelContext()
 KEEP = "signalbox.keep"
 """Attribute of a span that is recorded whatever the sampler said of its trace: something failed."""
 forced_ids: ContextVar[tuple[int, int] | None] = ContextVar("forced_ids", default=None)
@@ -60,13 +61,10 @@ def child_traceparent() -> str:
 
     In a trace that is not recorded each publication has an id of its own, under which its span can be made if it fails.
     """
-    if is_on():
-        here = traceparent_of(trace.get_current_span())
-        above = _above() or here
-        if above and not is_sampled(above):
-            return _beside(above)
-        if here:
-            return here
+    if above := _unrecorded.get():
+        return _beside(above)
+    if is_on() and (above := traceparent_of(trace.get_current_span())):
+        return above if is_sampled(above) else _beside(above)
     scope = current_scope.get()
     parent = _handled(scope.context) if scope else incoming_trace.get()
     return _beside(parent) if parent else new_traceparent()
@@ -105,7 +103,10 @@ def carried() -> dict[str, str]:
     if is_on() and not (scope and scope.at_hand):
         above = trace.get_current_span().get_span_context()
         if above.is_valid:
-            found = {"tracestate": above.trace_state.to_header() or found.get("tracestate", ""), **_baggage()}
+            state = above.trace_state.to_header() if above.trace_state else found.get("tracestate", "")
+            found = {"tracestate": state, **_baggage()}
+    if not found:
+        return {}
     return {name: found[name] for name in CARRIED if _is_sound(found.get(name))}
 
 
@@ -122,7 +123,7 @@ def _is_sound(value: str | None) -> bool:
 
 def root_traceparent() -> str:
     """Return the traceparent of a message that begins a trace, inside the span that does, where spans are made."""
-    return (traceparent_of(trace.get_current_span()) if is_on() else "") or new_traceparent()
+    return child_traceparent() if is_on() else new_traceparent()
 
 
 def new_traceparent() -> str:
@@ -151,19 +152,19 @@ def span(
     name: str,
     *,
     kind: SpanKind = SpanKind.INTERNAL,
-    is_root: bool = False,
     links: Iterable[str] | None = None,
     **attributes: Any,
 ) -> Iterator[Any]:
-    """Run the block inside a span, which begins a trace if ``is_root``.
+    """Run the block inside a span, unless its trace is not recorded.
 
     ``links`` are traceparents, "__" in attribute names means a dot. Inside ``BatchContext.each`` the parent is the
     handling of the message at hand.
     """
-    if not is_on() or (not is_root and _is_unrecorded()):
+    above = _above() if is_on() else ""
+    if not is_on() or (above and not is_sampled(above)):
         yield None
         return
-    context = OtelContext() if is_root else context_from(_above())
+    context = _context_of(above) if above else None
     with _tracer.start_as_current_span(
         name, context=context, kind=kind, attributes=_named(attributes), links=links_to(links)
     ) as current:
@@ -177,18 +178,22 @@ def producing(verb: str, *, is_root: bool = False, links: Iterable[str] | None =
     Where the trace is not recorded, which is decided here for one that begins, nothing of the SDK is paid for.
     """
     made: list[Envelope] = []
-    if not is_on() or (not is_root and _is_unrecorded()):
+    if not is_on():
         yield made
         return
-    begins = is_root or not (_above() or trace.get_current_span().get_span_context().is_valid)
-    ids = _new_ids() if begins else None
-    if ids and _is_dropped(ids[0], verb):
-        with current(NonRecordingSpan(SpanContext(*ids, is_remote=False))):
+    above, ids = "" if is_root else _above(), None
+    if not above:
+        ids = random.getrandbits(128) or 1, random.getrandbits(64) or 1
+        above = "" if _is_recorded(ids[0], verb) else f"00-{ids[0]:032x}-{ids[1]:016x}-00"
+    if above and not is_sampled(above):
+        token = _unrecorded.set(above)
+        try:
             yield made
+        finally:
+            _unrecorded.reset(token)
         return
-    context = OtelContext() if begins else context_from(_above())
     given = start(
-        verb, kind=SpanKind.PRODUCER, context=context, links=links or (), ids=ids,
+        verb, kind=SpanKind.PRODUCER, context=OtelContext() if ids else _context_of(above), links=links or (), ids=ids,
         attributes={"messaging.system": "signalbox"},
     )  # fmt: skip
     with trace.use_span(given, end_on_exit=True):
@@ -197,33 +202,30 @@ def producing(verb: str, *, is_root: bool = False, links: Iterable[str] | None =
             _name_after(given, verb, made)
 
 
+_unrecorded: ContextVar[str] = ContextVar("unrecorded", default="")
+"""What is published just now hangs below this, in a trace that is not recorded."""
+
+
 def _above() -> str:
-    """Return the context that spans made here hang below, where that is not the current span."""
+    """Return the traceparent that what is done here hangs below: in a batch of the message at hand; "" for none."""
     scope = current_scope.get()
-    if scope:
+    if scope and scope.at_hand:
         return scope.at_hand
-    incoming = incoming_trace.get()
-    return incoming if incoming and not trace.get_current_span().get_span_context().is_valid else ""
+    here = traceparent_of(trace.get_current_span())
+    return here or ("" if scope else incoming_trace.get() or "")
 
 
-def _is_unrecorded() -> bool:
-    """Say whether what is done here belongs to a trace that is known not to be recorded."""
-    if above := _above():
-        return not is_sampled(above)
-    context = trace.get_current_span().get_span_context()
-    return context.is_valid and not context.trace_flags.sampled
+def _context_of(above: str) -> OtelContext | None:
+    """Return the context of what ``_above`` named; None for the current one, which knows more than its traceparent."""
+    return None if above == traceparent_of(trace.get_current_span()) else context_from(above)
 
 
-def _new_ids() -> tuple[int, int]:
-    return random.getrandbits(128) or 1, random.getrandbits(64) or 1
-
-
-def _is_dropped(trace_id: int, name: str) -> bool:
-    """Say whether the provider's sampler would drop a trace of this id."""
+def _is_recorded(trace_id: int, name: str) -> bool:
+    """Say whether the provider's sampler records a trace of this id."""
     sampler = getattr(trace.get_tracer_provider(), "sampler", None)
     if sampler is None:
-        return False
-    return not sampler.should_sample(None, trace_id, name, SpanKind.PRODUCER, {}).decision.is_sampled()
+        return True
+    return bool(sampler.should_sample(_NOWHERE, trace_id, name, SpanKind.PRODUCER, {}).decision.is_sampled())
 
 
 def tracer() -> trace.Tracer:
@@ -256,20 +258,25 @@ def start(
         forced_ids.reset(token)
 
 
-@contextmanager
-def current(span: Any, headers: Mapping[str, str] | None = None) -> Iterator[None]:
+class current:  # noqa: N801  used like the functions beside it; a generator would cost as much again
     """Make ``span`` the parent of what the block does, without ending it or noting its errors.
 
     ``headers`` are those of a message: their baggage is there in the block.
     """
-    context = trace.set_span_in_context(span)
-    if headers and "baggage" in headers:
-        context = _BAGGAGE.extract({"baggage": headers["baggage"]}, context=context)
-    token = attach(context)
-    try:
-        yield
-    finally:
-        detach(token)
+
+    __slots__ = ("_headers", "_span", "_token")
+
+    def __init__(self, span: Any, headers: Mapping[str, str] | None = None) -> None:
+        self._span, self._headers = span, headers
+
+    def __enter__(self) -> None:
+        context = trace.set_span_in_context(self._span)
+        if self._headers and "baggage" in self._headers:
+            context = _BAGGAGE.extract({"baggage": self._headers["baggage"]}, context=context)
+        self._token = attach(context)
+
+    def __exit__(self, *exception: object) -> None:
+        detach(self._token)
 
 
 def context_from(traceparent: str | None, headers: Mapping[str, str] | None = None) -> OtelContext | None:

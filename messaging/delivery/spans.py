@@ -99,7 +99,8 @@ def start(execution: Ended) -> None:
     row = execution.row
     if _is_plain(row) and not tracing.is_sampled(row.traceparent):
         # Most messages of a sampled system: nothing of the SDK is paid for.
-        execution.span = _reserved(row)
+        context = SpanContext(int(row.traceparent[3:35], 16), random.getrandbits(64) or 1, is_remote=False)
+        execution.span = NonRecordingSpan(context)
         return
     execution.span = _process(row)
     remember(execution)
@@ -226,10 +227,7 @@ def _run_again(execution: Ended) -> None:
 
 def _is_kept(execution: Ended) -> bool:
     """Say whether what went well has a span; one that is settled before it runs has none yet."""
-    span, row = execution.span, execution.row
-    if span is None:
-        return False
-    return span.is_recording() or tracing.is_sampled(row.traceparent) or not _is_plain(row)
+    return execution.span is not None and execution.span.get_span_context().trace_flags.sampled
 
 
 def _span_to_keep(execution: Ended, outcome: str) -> Any:
