@@ -13,6 +13,7 @@ from console.api import (
     consumers,
     dead_letters,
     faults,
+    flows,
     messages,
     overview,
     quarantine,
@@ -65,6 +66,7 @@ def build() -> NinjaAPI:
     api.add_router("/consumers", consumers.router)
     api.add_router("/dependencies", breakers.router)
     api.add_router("/sagas", sagas.router)
+    api.add_router("/flows", flows.router)
     api.add_router("/faults", faults.router)
     api.add_router("/replays", replays.router)
     api.add_router("/traces", traces.router)

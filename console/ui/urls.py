@@ -20,6 +20,7 @@ urlpatterns = [
     path("", include("console.ui.replays")),
     path("", include("console.ui.sagas")),
     path("", include("console.ui.audit")),
+    path("", include("console.ui.flow_kinds")),
     path("", include("console.ui.flows")),
     path("", include("console.ui.traces")),
 ]
