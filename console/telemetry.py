@@ -6,7 +6,10 @@ OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_RESOURCE_ATTRIBUTES.
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
+import time
 from typing import Any
 
 from django.conf import settings
@@ -29,13 +32,42 @@ def start() -> bool:
     provider = provide()
     provider.add_span_processor(StoreProcessor(suppress_instrumentation))
     if settings.OTLP_ENDPOINT:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-        # The batch processor starts its thread anew in each child of a prefork worker.
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(exporting())
     trace.set_tracer_provider(provider)
     return True
+
+
+def exporting() -> Any:
+    """Return the processor that sends spans to the collector, from a thread of its own with a bounded queue."""
+    from opentelemetry.exporter.otlp.proto.http import trace_exporter
+    from opentelemetry.sdk import _shared_internal
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    for name in (trace_exporter.__name__, _shared_internal.__name__, "messaging.spans"):
+        logging.getLogger(name).addFilter(Seldom())
+    # The batch processor starts its thread anew in each child of a prefork worker.
+    return BatchSpanProcessor(trace_exporter.OTLPSpanExporter())
+
+
+class Seldom(logging.Filter):
+    """Lets one record of a logger pass a minute, with how many it held back: a collector that is away is no news."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._until, self._held = 0.0, 0
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now < self._until:
+                self._held += 1
+                return False
+            held, self._held, self._until = self._held, 0, now + self._seconds
+        if held:
+            record.msg, record.args = f"{record.getMessage()} ({held} records like it were held back)", ()
+        return True
 
 
 def provide() -> Any:
