@@ -20,42 +20,63 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "SQLite": ("sqlite", ["tests/unit", "tests/integration", "tests/stateful", *PARALLEL]),
     "PostgreSQL+Redis": ("postgresql", ["tests/integration", "tests/stateful", *PARALLEL]),
     # One at a time: real processes under load, kills and a browser leave no core for a second test.
-    "processes": (
-        "sqlite",
-        ["tests/conformance", "tests/acceptance", "tests/sweep", "tests/chaos", "tests/simulation"],
-    ),
+    "processes": ("sqlite", ["tests/conformance", "tests/acceptance", "tests/chaos"]),
+    # First what waits a lot, then what takes every core that is free.
+    "sweep and simulation": ("sqlite", ["tests/sweep", "tests/simulation", "-p", "no:randomly"]),
 }
+STAGES = [["SQLite"], ["PostgreSQL+Redis"], ["processes", "sweep and simulation"]]
+"""Runs of one stage run side by side: the second takes, at a low priority, what the first leaves idle."""
+YIELDING = 10
 NO_TESTS = 5  # pytest's exit status when -k matched nothing in this run
 
 
 def main() -> int:
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="signalbox-suite-") as directory:
-        for name, (database, arguments) in RUNS.items():
-            report = Path(directory) / name
-            print(f"\n── {name} ──", flush=True)
-            status = run(database, [*arguments, *sys.argv[1:]], report)
-            if status in (2, 130):  # interrupted
-                return status
-            results[name] = {"status": 0 if status == NO_TESTS else status, **read(report)}
+        for names in STAGES:
+            statuses = run_stage(names, Path(directory))
+            if interrupted := statuses & {2, 130}:
+                return max(interrupted)
+            results |= {name: read(Path(directory) / name) for name in names}
     print_closing_lines(results)
-    return max(int(result["status"]) for result in results.values())
+    return max(abs(int(result["status"])) for result in results.values())
 
 
-def run(database: str, arguments: list[str], report: Path) -> int:
-    environment = {**os.environ, "TEST_DATABASE": database, "SIGNALBOX_TEST_REPORT": str(report)}
-    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+def run_stage(names: list[str], directory: Path) -> set[int]:
+    """Run the stage's runs; the output of the first comes as it is made, that of the others when they have ended."""
+    first, *others = names
+    printed = {name: (directory / f"{name}.out").open("w+") for name in others}
+    running = {name: start(name, directory, yields=True, output=printed[name]) for name in others}
+    print(f"\n── {first} ──", flush=True)
+    running[first] = start(first, directory)
     try:
-        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        statuses = {name: running[name].wait() for name in names}
     except KeyboardInterrupt:
-        return 130
+        for process in running.values():
+            process.wait()  # the terminal interrupts them too
+        return {130}
+    for name, output in printed.items():
+        output.seek(0)
+        print(f"\n── {name} ──\n{output.read()}", flush=True)
+        output.close()
+    for name, status in statuses.items():
+        (directory / f"{name}.status").write_text(str(0 if status == NO_TESTS else status))
+    return set(statuses.values())
+
+
+def start(name: str, directory: Path, *, yields: bool = False, output: Any = None) -> subprocess.Popen[bytes]:
+    database, arguments = RUNS[name]
+    environment = {**os.environ, "TEST_DATABASE": database, "SIGNALBOX_TEST_REPORT": str(directory / name)}
+    nice = ["nice", "-n", str(YIELDING)] if yields else []
+    command = [*nice, sys.executable, "-m", "pytest", "-q", *arguments, *sys.argv[1:]]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
 
 
 def read(report: Path) -> dict[str, Any]:
+    status = int(report.with_name(f"{report.name}.status").read_text())
     if not report.exists():
-        return {"passed": 0, "failed": 0, "error": 0, "skipped": []}
-    result: dict[str, Any] = json.loads(report.read_text())
-    return result
+        return {"passed": 0, "failed": 0, "error": 0, "skipped": [], "status": status}
+    return {**json.loads(report.read_text()), "status": status}
 
 
 def print_closing_lines(results: dict[str, dict[str, Any]]) -> None:
