@@ -11,6 +11,9 @@ urlpatterns = [
     path("", include("console.api.otlp")),
     path("shop/", include("examples.ecommerce.urls")),
     path("clinic/", include("examples.appointments.urls")),
+    path("bank/", include("examples.payments.views")),
+    path("plant/", include("examples.telemetry.views")),
+    path("lab/", include("examples.training.views")),
     path("admin/", admin.site.urls),
     path("", include("console.ui.urls")),
 ]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 
-from django.http import JsonResponse
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from pydantic import ValidationError
+
+View = Callable[..., HttpResponse]
 
 
 def problem(status: int, detail: str, *, field: str = "") -> JsonResponse:
@@ -22,3 +27,21 @@ def invalid(error: ValidationError, what: str) -> JsonResponse:
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     detail = f"{field}: {first['msg']}." if field else f"The body is not {what}: {first['msg']}."
     return problem(422 if field else HTTPStatus.BAD_REQUEST, detail, field=field)
+
+
+def taking(what: str) -> Callable[[View], View]:
+    """Turn what a view raises about its body, ``what`` ("an order"), into a problem document."""
+
+    def wrap(view: View) -> View:
+        @wraps(view)
+        def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+            try:
+                return view(request, *args, **kwargs)
+            except RequestDataTooBig:
+                return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+            except ValidationError as error:
+                return invalid(error, what)
+
+        return answer
+
+    return wrap

@@ -17,11 +17,14 @@ TIMEOUT = "10m"
 
 
 def start_training(
-    dataset: str, *, strength: float = 1.0, seed: int = 0, node: str = "node_good", source: str = ""
+    dataset: str, *, strength: float = 1.0, seed: int = 0, node: str = "node_good", run_id: UUID | None = None,
+    source: str = "",
 ) -> UUID:  # fmt: skip
-    """Begin a training run and return its id."""
-    command = TrainModel(run_id=new_id(), dataset=dataset, strength=strength, seed=seed, node=node)
+    """Begin a training run and return its id. One that was begun before changes nothing."""
+    command = TrainModel(run_id=run_id or new_id(), dataset=dataset, strength=strength, seed=seed, node=node)
     with transaction.atomic():
+        if run_id and TrainingRun.objects.filter(id=run_id).exists():
+            return run_id
         TrainingRun.objects.create(
             id=command.run_id, dataset=dataset, strength=strength, seed=seed, source=source, started_at=timezone.now()
         )
