@@ -32,8 +32,8 @@ LONGEST_LIFE = 4.0 if ORDERS < 5000 else 9.0
 DRAIN_SECONDS = 180.0 + ORDERS / 5
 ROLES = {"relay": ["relay"], "worker 1": ["worker", "--concurrency", "2"], "worker 2": ["worker", "--concurrency", "2"]}
 
-TIMED = {"appointments.Booking"}
-"""A timeout waits for each appointment, days ahead."""
+TIMED = {"appointments.Booking", "orders.OrderFulfilment"}
+"""Timeouts wait for them: days ahead, until an appointment begins, or for an order that waits for a person."""
 UNSETTLED = {"requested", "scheduled", "cancelling"}
 
 EFFECTS = """
