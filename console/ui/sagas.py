@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +22,7 @@ from console.ui.markup.diagram import Node, Way, state_diagram
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.queries import sagas as reads
+from messaging.sagas.definition import Edge
 
 SHOW = (("unfinished", "Unfinished"), ("failed", "Failed"), ("ended", "Ended"), ("all", "All"))
 
@@ -70,7 +71,7 @@ def instance(request: HttpRequest, saga: str, correlation: str) -> HttpResponse:
     data = sorted((name, _shown(value)) for name, value in found.data.items())
     context = {
         "found": found, "row": found.row, "diagram": _diagram(found), "data": data,
-        "timeouts": _timeouts(found), "history": [(each, _changes(each)) for each in found.history],
+        "timeouts": _timeouts(found), "history": [(each, _changes(each), _set(each)) for each in found.history],
         "finals": _finals(found), "default_to": found.definition.default_undoing_to() if found.definition else "",
         "owed": [step for step in found.steps if not step["undone"]], "request_id": uuid4(),
         "base": f"manage.py sagas show {saga} {correlation}",
@@ -87,7 +88,13 @@ def _timeouts(found: reads.SagaDetail) -> list[dict[str, Any]]:
 def _changes(each: reads.TransitionRow) -> list[Change]:
     state = [Change(name="state", before=each.state_before, after=each.state_after)]
     changed = [Change(name=name, before=_shown(pair[0]), after=_shown(pair[1])) for name, pair in each.changes.items()]
-    return (state if each.state_before != each.state_after else []) + changed
+    told = [each for each in changed if each.before or each.after]
+    return (state if each.state_before != each.state_after else []) + told
+
+
+def _set(each: reads.TransitionRow) -> list[dict[str, Any]]:
+    """Return the timeouts that a move set, fired or cancelled; ``due_at`` is a datetime or None."""
+    return [{**one, "due_at": parse_datetime(one["due_at"]) if one.get("due_at") else None} for one in each.timeouts]
 
 
 def _shown(value: Any) -> str:
@@ -106,17 +113,19 @@ def _diagram(found: reads.SagaDetail) -> SafeString | str:
     if found.definition is None:
         return ""
     ways: dict[tuple[str, str], Way] = {}
-    for edge in found.definition.edges():
+    edges = list(found.definition.edges())
+    for edge in edges:
         way = ways.setdefault((edge.before, edge.after), Way(before=edge.before, after=edge.after))
         way.labels.append(edge.label)
     been = {found.row.state}
-    for each in sorted(found.history, key=lambda each: each.number):
-        if each.kind == "ignored":
-            continue
+    moves = [each for each in sorted(found.history, key=lambda each: each.number) if each.kind != "ignored"]
+    for each in moves:
         been.add(each.state_after)
         key = (each.state_before, each.state_after)
         way = ways.setdefault(key, Way(before=each.state_before, after=each.state_after))
-        way.labels = way.labels or [each.rule]
+        if not way.steps:
+            way.labels = []  # of all that could lead here, say only what did
+        way.labels.append(_said(each, [edge for edge in edges if (edge.before, edge.after) == key]))
         way.steps.append(each.number)
     names = {name: state.is_final for name, state in found.definition.states.items()}
     if any("compensating" in key for key in ways):
@@ -126,6 +135,13 @@ def _diagram(found: reads.SagaDetail) -> SafeString | str:
         for name, final in names.items()
     ]
     return state_diagram(nodes, list(ways.values()), label=f"States of {found.row.saga}; it is {found.row.state}")
+
+
+def _said(move: reads.TransitionRow, edges: Sequence[Edge]) -> str:
+    """Return the words for what moved a saga along these edges."""
+    labels = [edge.label for edge in edges if edge.rule == move.rule]
+    name = move.message_type.rpartition(".")[2]
+    return name if name in labels else labels[0] if labels else move.rule or name
 
 
 @require_POST
