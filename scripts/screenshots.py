@@ -136,6 +136,11 @@ PAGES: dict[str, Visit] = {
     "consumers": at("/consumers"),
     "scheduled": at("/scheduled?tab=retries"),
     "outbox": at("/outbox"),
+    "traces": at("/traces"),
+    "flows": at("/flows"),
+    "dependencies": at("/dependencies"),
+    "sagas": at("/sagas"),
+    "operations": at("/operations"),
 }
 
 

@@ -141,13 +141,22 @@ def trace_page(request: HttpRequest, trace_id: str) -> HttpResponse:
         "falls": window,
         "fall_window": Window(first=first, shown=len(window), total=len(falls), step=FALL_ROWS),
         "axis": waterfall.axis(trace.duration_us),
-        "minimap": waterfall.minimap([(fall.start, fall.length, fall.state) for fall in falls]),
+        "minimap": waterfall.minimap(
+            [(fall.start, fall.length, fall.state) for fall in falls],
+            parts=[(place, _window_address(request, place)) for place in range(0, len(falls), FALL_ROWS)],
+        ),
         "windows": range(0, len(falls), FALL_ROWS) if len(falls) > FALL_ROWS else (),
         "is_frozen": "frozen" in request.GET,
         "is_running": clock.now() - trace.started_at < timedelta(hours=1),
         **_detail(shown),
     }
     return render(request, "traces/_trace.html" if target == "trace" else "traces/trace.html", context)
+
+
+def _window_address(request: HttpRequest, place: int) -> str:
+    query = request.GET.copy()
+    query["span"] = str(place)
+    return f"?{query.urlencode()}"
 
 
 def falls_of(trace: TraceDetail) -> list[Fall]:

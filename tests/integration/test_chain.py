@@ -214,6 +214,11 @@ class TestSagas:
         forged.save(force_insert=True)
         assert problems() == f"saga {forged.pk} was slipped in: no seal knows it"
 
+    def test_are_found_out_when_their_last_moves_are_cut_off_with_the_seal(self, moves: list[SagaTransition]) -> None:
+        forge("DELETE FROM messaging_sagatransition WHERE saga = %s", moves[0].saga)
+        forge("DELETE FROM messaging_seal WHERE kind = %s", "saga")
+        assert "they were cut off or replaced" in problems()
+
     def test_have_moves_of_before_the_upgrade_sealed_too(self, moves: list[SagaTransition]) -> None:
         from importlib import import_module
 

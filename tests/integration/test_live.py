@@ -20,8 +20,13 @@ from django.test import Client
 
 from console.asgi import application
 from console.live.groups import HINTS
+from console.live.hints import PERIOD as SENT_EVERY
 from messaging import signals
 from messaging.signals import TOPICS
+from messaging.spans.processor import PERIOD as STORED_EVERY
+from messaging.spans.processor import StoreProcessor
+from tests.factories import arrive, elsewhere
+from tests.traced import provide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -147,6 +152,27 @@ class TestLiveSocket:
             await socket.leave()
 
         run(scenario)
+
+    def test_is_told_of_a_trace_as_soon_as_its_spans_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = browser(person())
+        monkeypatch.setattr("django.conf.settings.TRACE_RATIO", 1.0)
+        processor = StoreProcessor()
+        provide(monkeypatch, processor)
+
+        async def scenario() -> None:
+            socket = page(client)
+            await socket.connect()
+            await asyncio.wrap_future(elsewhere(lambda: arrive("ICE 1")))  # its span waits for the store's own thread
+            assert await socket.frame_with("traces")
+            found = await sync_to_async(client.get)("/traces")
+            assert "publish tests.TrainArrived" in found.content.decode()
+            await socket.leave()
+
+        run(scenario)
+        processor.shutdown()
+
+    def test_waits_less_than_a_second_in_all(self) -> None:
+        assert STORED_EVERY + SENT_EVERY < 1.0
 
     def test_closes_at_sign_out(self) -> None:
         client = browser(person())

@@ -171,6 +171,7 @@ class TestTrace:
         page = ana.get(reverse("trace", args=[TRACE])).content.decode()
         assert page.count('class="fall"') == 200
         assert 'class="minimap"' in page
+        assert '<a href="?span=4800" aria-label="Spans 4,801 to 5,000">' in page
         last = ana.get(reverse("trace", args=[TRACE]), {"span": "4800"}).content.decode()
         assert "step 5000" in last
 

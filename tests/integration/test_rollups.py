@@ -12,8 +12,10 @@ from django.db.models import Sum
 from messaging import Context, PermanentError, Retry, RetryLater
 from messaging.database import store
 from messaging.models import Attempt, Rollup, RollupDelta, Total, TypeTotal
+from messaging.recount import wrong_counters
 from messaging.rollups import Kind, bucket_of, fold, histogram
 from messaging.testing import run_until_idle
+from messaging.verification import verify
 from tests.factories import ANNOUNCE, TrainArrived, arrive, elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,6 +64,26 @@ class TestFold:
         assert sums(Rollup) == sums(Total) == expected
         assert not RollupDelta.objects.exists()
         assert Total.objects.get(consumer="", outcome="published").count == 54
+
+    def test_is_found_out_by_the_recount_where_it_differs(self, traffic: None) -> None:
+        assert list(wrong_counters()) == []  # also while some deltas are not folded yet
+        fold()
+        assert list(wrong_counters()) == []
+        Rollup.objects.filter(consumer=ANNOUNCE, outcome="handled").update(count=43)
+        Rollup.objects.filter(consumer=ANNOUNCE, outcome="ignored").delete()
+        assert list(wrong_counters()) == [
+            f"{ANNOUNCE}: 43 times handled in the roll-ups, 44 in history",
+            f"{ANNOUNCE}: 0 times ignored in the roll-ups, 3 in history",
+        ]
+        assert not verify(with_counters=True).is_sound
+
+    def test_is_recounted_from_the_first_day_that_retention_left_whole(self, traffic: None) -> None:
+        fold()
+        long_ago = store().now() - timedelta(days=3)
+        Rollup.objects.create(
+            minute=long_ago, consumer=ANNOUNCE, outcome="handled", count=9, duration_us=0, critical_us=0, buckets={}
+        )
+        assert list(wrong_counters()) == []
 
     def test_keeps_time_and_histogram_in_step_with_the_count(self, traffic: None) -> None:
         duration = Attempt.objects.aggregate(sum=Sum("duration_us"))["sum"]

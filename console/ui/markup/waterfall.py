@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -75,8 +76,11 @@ def axis(total_us: float) -> list[str]:
     return [numbers.milliseconds(total_us / 1000 * tick / TICKS) for tick in range(TICKS)]
 
 
-def minimap(falls: list[tuple[float, float, str]], *, most: int = 400) -> SafeString:
-    """Return all rows of a long waterfall on a few pixels; what failed is always drawn."""
+def minimap(falls: list[tuple[float, float, str]], *, parts: Sequence[tuple[int, str]], most: int = 400) -> SafeString:
+    """Return all rows of a long waterfall on a few pixels; what failed is always drawn.
+
+    ``parts`` are the windows it is shown in, by their first row, with the address that each leads to.
+    """
     step = max(1, len(falls) // most)
     drawn = [(place, fall) for place, fall in enumerate(falls) if place % step == 0 or fall[2] == "dead"]
     height = 100 / max(1, len(falls))
@@ -90,9 +94,17 @@ def minimap(falls: list[tuple[float, float, str]], *, most: int = 400) -> SafeSt
             for place, (start, length, state) in drawn
         ),
     )  # fmt: skip
+    ends = [*(first for first, _ in parts[1:]), len(falls)]
+    ways = format_html_join(
+        "", '<a href="{}" aria-label="{}"><rect class="way" x="0" y="{}" width="100" height="{}"/></a>',
+        (
+            (address, f"Spans {first + 1:,} to {end:,}", f"{first * height:.2f}", f"{(end - first) * height:.2f}")
+            for (first, address), end in zip(parts, ends, strict=True)
+        ),
+    )  # fmt: skip
     return format_html(
-        '<svg class="minimap" viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
-        f"All {len(falls):,} spans", rects,
+        '<svg class="minimap" viewBox="0 0 100 100" preserveAspectRatio="none" role="group" aria-label="{}">{}{}</svg>',
+        f"All {len(falls):,} spans", rects, ways,
     )  # fmt: skip
 
 

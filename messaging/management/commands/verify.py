@@ -18,14 +18,14 @@ _COLUMNS = [field.name for field in fields(Outcomes)]
 
 
 class Command(BaseCommand):
-    help = "Recounts, per flow and consumer, what became of every message, and checks the business invariants."
+    help = "Recounts, per flow and consumer, what became of every message, and checks counters and business invariants."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.add_argument("--since", metavar="TIME", help="only messages published then or later (ISO 8601)")
 
     def handle(self, **options: Any) -> None:
-        report = verify(since=_moment(options["since"]))
+        report = verify(since=_moment(options["since"]), with_counters=True)
         if options["json"]:
             self.stdout.write(json.dumps(_document(report), indent=2))
         else:
@@ -47,6 +47,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{style(word)}  {result.name}")
             for violation in result.violations:
                 self.stdout.write(f"        {violation}")
+        style, word = (self.style.ERROR, "BROKEN") if report.counters else (self.style.SUCCESS, "holds ")
+        self.stdout.write(f"{style(word)}  counters equal a recount of history")
+        for difference in report.counters:
+            self.stdout.write(f"        {difference}")
         verdict = "Sound: nothing lost, nothing duplicated, every invariant holds."
         self.stdout.write(self.style.SUCCESS(verdict) if report.is_sound else self.style.ERROR("Not sound; see above."))
 
@@ -81,6 +85,7 @@ def _document(report: Report) -> dict[str, Any]:
         "invariants": [
             {"name": i.name, "holds": not i.violations, "violations": list(i.violations)} for i in report.invariants
         ],
+        "wrong_counters": list(report.counters),
     }
 
 
