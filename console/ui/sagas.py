@@ -22,7 +22,7 @@ from console.ui.markup.diagram import Node, Way, state_diagram
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.queries import sagas as reads
-from messaging.sagas.definition import Edge
+from messaging.sagas.definition import COMPENSATING, Edge
 
 SHOW = (("unfinished", "Unfinished"), ("failed", "Failed"), ("ended", "Ended"), ("all", "All"))
 
@@ -116,7 +116,8 @@ def _diagram(found: reads.SagaDetail) -> SafeString | str:
     edges = list(found.definition.edges())
     for edge in edges:
         way = ways.setdefault((edge.before, edge.after), Way(before=edge.before, after=edge.after))
-        way.labels.append(edge.label)
+        is_open = edge.before != COMPENSATING or found.undoing_to in ("", edge.after)
+        way.labels += [edge.label] if is_open else []
     been = {found.row.state}
     moves = [each for each in sorted(found.history, key=lambda each: each.number) if each.kind != "ignored"]
     for each in moves:
@@ -128,8 +129,8 @@ def _diagram(found: reads.SagaDetail) -> SafeString | str:
         way.labels.append(_said(each, [edge for edge in edges if (edge.before, edge.after) == key]))
         way.steps.append(each.number)
     names = {name: state.is_final for name, state in found.definition.states.items()}
-    if any("compensating" in key for key in ways):
-        names["compensating"] = False
+    if any(COMPENSATING in key for key in ways):
+        names[COMPENSATING] = False
     nodes = [
         Node(name=name, is_final=final, mark="now" if name == found.row.state else "been" if name in been else "")
         for name, final in names.items()

@@ -99,7 +99,7 @@ def _kind(route: Route) -> str:
 
 
 def _told(way: Way) -> str:
-    words = ", ".join(dict.fromkeys(way.labels))
+    words = ", ".join(dict.fromkeys(way.labels)) or f"{way.before} → {way.after}"
     return f"{words}; move {', '.join(map(str, way.steps))}" if way.steps else words
 
 

@@ -235,7 +235,10 @@ def _labelled(routes: Sequence[Route], boxes: Sequence[Box]) -> list[Route]:
     def covered(box: Box) -> tuple[float, float]:
         return round(sum(map(box.shared, boxes)), 1), round(sum(map(box.shared, labels.values())), 1)
 
-    for number in sorted(range(len(routes)), key=lambda n: not routes[n].way.steps):
+    def turn(number: int) -> tuple[bool, bool]:  # loops first, as their words have one good place
+        return routes[number].way.before != routes[number].way.after, not routes[number].way.steps
+
+    for number in sorted(range(len(routes)), key=turn):
         if routes[number].lines or routes[number].way.steps:
             labels[number] = min(_candidates(routes[number]), key=covered)
     return [
