@@ -31,7 +31,7 @@ from console.api.schemas import (
 from console.api.single import done
 from messaging import operations
 from messaging.operations import DeliveriesResult, DeliveryId
-from messaging.queries import messages, outbox, scheduling, waiting
+from messaging.queries import messages, outbox, scheduling, storage, waiting
 from messaging.tasks import SCHEDULE
 
 router = Router(tags=["scheduled"])
@@ -234,6 +234,14 @@ def fire(request: HttpRequest, name: str, payload: Why) -> Any:
 def list_housekeeping(request: HttpRequest) -> Any:
     """List the scheduler's own tasks with their last runs, the ones in trouble first."""
     return {"items": scheduling.housekeeping(SCHEDULE)}
+
+
+@router.get(
+    "/storage", auth=Bearer("read"), response=answers({200: Items[storage.StorageRow]}), operation_id="list_storage"
+)
+def list_storage(request: HttpRequest) -> Any:
+    """List the tables: rows and bytes, since when, how long a row stays, the next pruning."""
+    return {"items": storage.storage(SCHEDULE)}
 
 
 @router.get("/outbox", auth=Bearer("read"), response=answers({200: OutboxAnswer}), operation_id="get_outbox")

@@ -1,4 +1,4 @@
-"""What waits for its time: scheduled messages, delayed retries, recurring schedules, housekeeping."""
+"""What waits for its time: scheduled messages, delayed retries, recurring schedules, housekeeping, retention."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from console.ui.access import operator, viewer
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.operations import DeliveryId
-from messaging.queries import audit, scheduling, waiting
+from messaging.queries import audit, scheduling, storage, waiting
 from messaging.tasks import SCHEDULE
 
 PAGE = 50
@@ -28,6 +28,7 @@ TABS = (
     ("retries", "Retries"),
     ("recurring", "Recurring"),
     ("housekeeping", "Housekeeping"),
+    ("storage", "Storage"),
     ("cancelled", "Cancelled"),
 )
 
@@ -73,13 +74,17 @@ def _housekeeping(_: HttpRequest) -> dict[str, Any]:
     return {"tasks": scheduling.housekeeping(SCHEDULE)}
 
 
+def _storage(_: HttpRequest) -> dict[str, Any]:
+    return {"tables": storage.storage(SCHEDULE)}
+
+
 def _cancelled(_: HttpRequest) -> dict[str, Any]:
     return {"rows": scheduling.list_cancelled(limit=PAGE)}
 
 
 _READS = {
     "messages": _messages, "retries": _retries, "recurring": _recurring, "housekeeping": _housekeeping,
-    "cancelled": _cancelled,
+    "storage": _storage, "cancelled": _cancelled,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -42,6 +42,7 @@ from messaging.queries.waiting import list_waiting
 from messaging.scheduling import firing
 from messaging.scheduling.recurring import forget_schedule
 from messaging.scheduling.synchronising import synchronise_schedules
+from messaging.settings import options
 from messaging.testing import run_until_idle
 from tests import rows
 from tests.api import Api, problem
@@ -296,6 +297,24 @@ class TestRest:
         assert api.get("/outbox").json()["state"]["stuck"] == 1
         assert {each["name"] for each in api.get("/housekeeping").json()["items"]} == set(tasks.SCHEDULE)
 
+    def test_shows_what_is_kept_since_when_and_until_when(self) -> None:
+        message = rows.message(age=120)
+        rows.outbox(message)
+        Housekeeping.objects.create(
+            name="messaging.prune", started_at=clock.now(), duration_us=1, outcome="done", runs=1
+        )
+        found = {each["what"]: each for each in Api("read").get("/storage").json()["items"]}
+        kept = found["messages"]
+        assert (kept["kind"], kept["keeps_seconds"]) == ("history", options().retention_days * 86_400)
+        assert datetime.fromisoformat(kept["oldest_at"]) <= clock.now()
+        assert datetime.fromisoformat(kept["next_prune_at"]) > clock.now()
+        assert found["outbox"]["keeps_seconds"] is found["outbox"]["next_prune_at"] is None
+        assert found["attempts"]["oldest_at"] is None
+        if connection.vendor == "postgresql":
+            assert kept["bytes"] > 0
+        else:
+            assert (found["outbox"]["rows"], kept["bytes"]) == (1, None)
+
     @pytest.mark.parametrize(
         "path", [f"/schedules/{NIGHT}/fire", f"/scheduled/{UUID(int=1)}/cancel", "/waiting/cancel"]
     )
@@ -328,7 +347,9 @@ class TestCommand:
 
 
 class TestPage:
-    @pytest.mark.parametrize("tab", ["", "messages", "retries", "recurring", "housekeeping", "cancelled", EVIL])
+    @pytest.mark.parametrize(
+        "tab", ["", "messages", "retries", "recurring", "housekeeping", "storage", "cancelled", EVIL]
+    )
     def test_shows_each_tab_to_who_may_look(self, vera: Client, tab: str) -> None:
         later(EVIL, key=EVIL, delay="1h")
         response = vera.get("/scheduled", {"tab": tab})
