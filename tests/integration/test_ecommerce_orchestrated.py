@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +31,7 @@ from messaging import testing
 from messaging.consumers import all_consumers
 from messaging.models import Message
 from messaging.operations import command_line, compensate_saga, complete_saga, fire_saga_timeout, resubmit_dead_letter
+from messaging.queries.flow_kinds import flow_kinds
 from messaging.queries.sagas import saga_detail
 from messaging.subscriptions import synchronise
 from messaging.testing import Harness
@@ -288,6 +292,24 @@ class TestTogether:
         drafts = [mixed.draft(n) for n in range(40)]
         assert {draft.pop("form", "choreographed") for draft in drafts} == {"choreographed", "orchestrated"}
         assert drafts == [plain.draft(n) for n in range(40)]
+
+
+class TestCost:
+    @pytest.mark.parametrize(
+        ("column", "form", "failure"),
+        [
+            (0, "choreographed", ""), (1, "orchestrated", ""),
+            (2, "choreographed", "declined"), (3, "orchestrated", "declined"),
+        ],
+    )  # fmt: skip
+    def test_is_what_the_documentation_says(self, harness: Harness, column: int, form: str, failure: str) -> None:
+        page = (Path(__file__).resolve().parents[2] / "docs" / "choreography-and-orchestration.md").read_text()
+        said = {row.split(" | ")[0]: row.split(" | ")[1:] for row in re.findall(r"^\| (.+) \|$", page, re.MULTILINE)}
+        post(draft(failure, form=form))
+        harness.finish()
+        [kind] = flow_kinds(since=harness.now - timedelta(hours=1)).kinds
+        found = f"{kind.messages:.0f}", f"{kind.handlings:.0f}"
+        assert found == (said["messages"][column], said["runs of handlers"][column])
 
 
 class TestVerify:
