@@ -22,10 +22,10 @@ from examples.ecommerce.events import OrderCancelled, OrderConfirmed, OrderPlace
 from examples.ecommerce.inventory import consumers as inventory
 from examples.ecommerce.inventory.models import Reservation, StockItem
 from examples.ecommerce.inventory.stock import FULL_SHELF
-from examples.ecommerce.load import DirectClient, Load
 from examples.ecommerce.notification.models import Notification
 from examples.ecommerce.orders.fulfilment import OrderFulfilment
 from examples.ecommerce.orders.models import Order
+from examples.ecommerce.orders.placing import NewOrder, place_order
 from examples.ecommerce.traffic import OrderMaker
 from messaging import testing
 from messaging.consumers import all_consumers
@@ -38,7 +38,7 @@ from messaging.testing import Harness
 from messaging.verification import verify
 from tests.shop import dead_letters, draft, let_retries_come_due, post, state_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = command_line("ana")
 SAGA = "orders.OrderFulfilment"
 
@@ -47,7 +47,7 @@ OURS = [each.name for each in all_consumers() if each.handler.__module__.startsw
 
 
 @pytest.fixture
-def harness(transactional_db: None) -> Iterator[Harness]:
+def harness(db: None) -> Iterator[Harness]:
     """Deliver to the shop only: nobody else listens, and asking them all again and again takes time."""
     with testing.harness(consumers=OURS) as running:
         yield running
@@ -278,8 +278,8 @@ class TestOperator:
 class TestTogether:
     def test_both_forms_keep_what_verify_checks(self) -> None:
         maker = OrderMaker(seed=5, failing_share=0.5, orchestrated_share=0.5)
-        load = Load(maker=maker, connect=DirectClient, rate=0, seconds=0, orders=16, clients=1)
-        assert load.run().accepted == 16
+        for number in range(16):
+            place_order(NewOrder.model_validate(maker.draft(number)))
         let_retries_come_due()
         assert verify().is_sound
         assert {(order.form, order.state) for order in Order.objects.all()} >= {

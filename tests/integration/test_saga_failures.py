@@ -14,7 +14,7 @@ from tests.failures.appointments import APPOINTMENTS
 from tests.failures.orders import ORDERS
 from tests.failures.training import TRAINING
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SCENARIOS = (ORDERS, APPOINTMENTS, TRAINING)
 
 
