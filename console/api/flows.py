@@ -9,7 +9,7 @@ from pydantic import Field
 
 from console.api.authentication import Bearer
 from console.api.responses import answers
-from console.api.schemas import Listing, Moment
+from console.api.schemas import Listing, Moment, Parameters
 from console.api.schemas import Query as ListQuery
 from messaging import clock
 from messaging.queries import flow_kinds as reads
@@ -18,7 +18,7 @@ router = Router(tags=["flows"])
 WINDOW = timedelta(hours=1)
 
 
-class SinceQuery(Schema):
+class SinceQuery(Parameters):
     since: Moment | None = Field(None, description="Flows that began after this; by default an hour ago.")
 
 
@@ -35,6 +35,7 @@ class FlowKindsOut(Schema):
 @router.get("", auth=Bearer("read"), response=answers({200: FlowKindsOut}), operation_id="compare_flows")
 def compare_flows(request: HttpRequest, query: Query[SinceQuery]) -> Any:
     """Compare business flows by the message that starts them: count, duration, messages per flow, failures."""
+    query.only_known(request)
     return reads.flow_kinds(since=query.since or clock.now() - WINDOW)
 
 

@@ -44,14 +44,8 @@ class Body(Schema):
     model_config = ConfigDict(extra="forbid")
 
 
-class Query(Schema):
-    """Filters and the cursor of a list."""
-
-    limit: int = Field(50, ge=1, le=200)
-    after: UUID | None = Field(None, description="The `next` of the page before: continues with older rows.")
-
-    def filters(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"limit", "after"})
+class Parameters(Schema):
+    """What may stand behind the question mark."""
 
     def only_known(self, request: HttpRequest) -> None:
         """Refuse a parameter nobody knows: a mistyped filter must not list everything.
@@ -64,6 +58,16 @@ class Query(Schema):
             message = f"Unknown parameter; known are {', '.join(sorted(type(self).model_fields))}."
             errors = [(name[:100], message) for name in unknown[:10]]
             raise Problem(400, "unknown_field", f"Unknown parameter: {unknown[0][:100]}.", errors=errors)
+
+
+class Query(Parameters):
+    """Filters and the cursor of a list."""
+
+    limit: int = Field(50, ge=1, le=200)
+    after: UUID | None = Field(None, description="The `next` of the page before: continues with older rows.")
+
+    def filters(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"limit", "after"})
 
 
 class MessageQuery(Query):

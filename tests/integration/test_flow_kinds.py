@@ -178,4 +178,5 @@ class TestRest:
     def test_refuses_what_it_does_not_know(self) -> None:
         problem(Api().get("/flows"), 401)
         problem(Api("read").get("/flows", since="yesterday"), 422)
+        problem(Api("read").get("/flows", sinse="2026-01-01T00:00:00Z"), 400)
         problem(Api("read").get(f"/flows/{PLACED}", colour="red"), 400)
