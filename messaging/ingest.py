@@ -68,7 +68,9 @@ def ingest(
 def _accept(incoming: Incoming, *, source: str, headers: Mapping[str, str]) -> Received:
     message = _valid(incoming)
     origin = incoming.source or source
-    with tracing.producing("ingest") as envelopes:
+    theirs = incoming.headers.get("ce-traceparent", "")  # CloudEvents' extension for distributed tracing
+    trace = tracing.use_trace_if_none(theirs, tracestate=incoming.headers.get("ce-tracestate", ""))
+    with trace, tracing.producing("ingest", links=[theirs] if tracing.parse(theirs) else None) as envelopes:
         envelope = wrap(
             message, key=incoming.key, headers={**headers, **incoming.headers}, source=origin,
             correlation_id=incoming.correlation_id, occurred_at=incoming.occurred_at,

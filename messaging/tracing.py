@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ from messaging.envelope import Envelope
 __all__ = [
     "CARRIED", "KEEP", "carried", "child_traceparent", "context_from", "current", "forced_ids", "is_on", "is_sampled",
     "links_to", "new_traceparent", "parse", "producing", "relayed", "replay_ids", "root_traceparent", "span", "start",
-    "traceparent_of", "tracer", "use_correlation", "use_trace",
+    "traceparent_of", "tracer", "use_correlation", "use_trace", "use_trace_if_none",
 ]  # fmt: skip
 
 CARRIED = ("tracestate", "baggage")
@@ -256,6 +256,14 @@ def start(
         )
     finally:
         forced_ids.reset(token)
+
+
+@contextmanager
+def use_trace_if_none(traceparent: str, **others: str) -> Iterator[None]:
+    """The same, for what says itself which trace it comes from: only where nothing else tells."""
+    known = incoming_trace.get() or current_scope.get() or traceparent_of(trace.get_current_span())
+    with nullcontext() if known else use_trace(traceparent, **others):
+        yield
 
 
 class current:  # noqa: N801  used like the functions beside it; a generator would cost as much again

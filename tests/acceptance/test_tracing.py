@@ -84,9 +84,10 @@ class TestOneOrder:
         names = {each["name"] for each in spans}
         assert {"publish ecommerce.OrderPlaced", "relay", "process inventory.reserve_stock"} <= names
         payments = [each for each in processed() if each["consumer"] == "billing.charge_card"]
-        assert [each["attributes"]["signalbox.outcome"] for each in payments][:-1] == ["retried"] * (len(payments) - 1)
-        assert len(payments) > 1
-        assert payments[-1]["attributes"]["signalbox.outcome"] == "handled"
+        # What met another transaction and ran again at once is there too.
+        outcomes = [said for each in payments if (said := each["attributes"]["signalbox.outcome"]) != "run_again"]
+        assert outcomes == ["retried"] * (len(outcomes) - 1) + ["handled"]
+        assert len(outcomes) > 1
 
 
 class TestAnotherService:

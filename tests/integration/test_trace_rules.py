@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from django.db import transaction
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from messaging import Batch, BatchContext, Command, Context, PermanentError, publish, recurring, reply, send
+from messaging import Batch, BatchContext, Command, Context, PermanentError, publish, recurring, reply, send, tracing
+from messaging.ingest import ingest
 from messaging.models import Message, Schedule
 from messaging.operations import replay_dead_letters, resubmit_dead_letter
 from messaging.scheduling import firing
@@ -107,6 +109,31 @@ class TestCommand:
         [sent], [answered] = named(spans, f"send {Announce.contract_name}"), named(spans, "reply tests.DoorsOpened")
         assert {trace_of(sent), trace_of(answered)} == {trace_id}
         assert without_parent(spans, trace_id) == [f"send {Announce.contract_name}"]
+
+
+class TestEventFromOutside:
+    THEIRS = f"00-{'c' * 32}-{'d' * 16}-01"
+
+    def ingest(self) -> Message:
+        event = {
+            "specversion": "1.0", "id": "1", "source": "/yard", "type": "tests.TrainArrived",
+            "traceparent": self.THEIRS, "data": {"train": "ICE 1"},
+        }  # fmt: skip
+        ingest(json.dumps(event).encode(), content_type="application/cloudevents+json", source="yard", strict=True)
+        return message_of("tests.TrainArrived")
+
+    @pytest.mark.parametrize("is_traced", [True, False])
+    def test_stays_in_the_trace_that_it_names(self, request: pytest.FixtureRequest, is_traced: bool) -> None:
+        if is_traced:
+            request.getfixturevalue("spans")
+        assert context_of(self.ingest())[0] == int("c" * 32, 16)
+
+    def test_is_linked_to_it_where_a_request_has_a_trace_already(self, spans: InMemorySpanExporter) -> None:
+        with tracing.tracer().start_as_current_span("request") as request:
+            message = self.ingest()
+        assert context_of(message)[0] == request.get_span_context().trace_id
+        [taken] = named(spans, "ingest tests.TrainArrived")
+        assert linked(taken) == {(int("c" * 32, 16), int("d" * 16, 16))}
 
 
 class TestReplay:
