@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 
 
 def start() -> bool:
@@ -96,17 +97,22 @@ def _sampler(name: str, ratio: float) -> Any:
 
 
 def _instrument() -> None:
+    """Instrument what this deployment uses: importing a driver that it does not is a seventh of a command's start."""
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
     from opentelemetry.instrumentation.django import DjangoInstrumentor
-    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
-    from opentelemetry.instrumentation.redis import RedisInstrumentor
 
     # What the console and its scrapers read all day would drown the flows; a request that changes something is traced.
     DjangoInstrumentor().instrument(excluded_urls=UNTRACED)
     CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]  # the library has no types here
-    pay_for_recorded_statements_only()
-    PsycopgInstrumentor().instrument(enable_commenter=False)
-    RedisInstrumentor().instrument()
+    if connection.vendor == "postgresql":
+        from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+
+        pay_for_recorded_statements_only()
+        PsycopgInstrumentor().instrument(enable_commenter=False)
+    if settings.REDIS_URL:
+        from opentelemetry.instrumentation.redis import RedisInstrumentor
+
+        RedisInstrumentor().instrument()
 
 
 def pay_for_recorded_statements_only() -> None:

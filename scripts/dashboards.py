@@ -142,6 +142,8 @@ BUS = Dashboard(
         chart("Not sealed yet", ("signalbox_audit_unsealed", "transactions")),
         chart("Processes", ("signalbox_workers_alive", "workers"), ("signalbox_relays_alive", "relays")),
         chart("Releases", ("signalbox_build", "{{release}}")),
+        chart("Unfinished sagas", ("sum by (saga, state) (signalbox_sagas)", "{{saga}}: {{state}}")),
+        chart("Sagas held by a dead letter", ("sum by (saga) (signalbox_sagas_failed)", "{{saga}}")),
     ),
 )
 DASHBOARDS = (OVERVIEW, CONSUMER, BUS)

@@ -40,7 +40,7 @@ class Profile:
 
         return cls(
             relays=rng.randint(1, 2), workers=rng.randint(1, 3), schedulers=rng.randint(1, 2),
-            producers=rng.randint(1, 2), bookings=rng.randint(1, 5), repairs=rng.randint(0, 4),
+            producers=rng.randint(1, 2), bookings=rng.randint(1, 3), repairs=rng.randint(0, 4),
             trouble=rate(0.9), deaths=rate(0.015), stalls=rate(0.012), cuts=rate(0.02), lost=rate(0.5),
             doubled=rate(0.5), refused=rate(0.3), leaps=rate(0.01),
             chunk_limit=rng.choice([1, 2, 4, 100]), wakeups=rng.randint(1, 2),
