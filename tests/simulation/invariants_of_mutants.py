@@ -13,3 +13,6 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "block": ("I4",),
     "outbox delete": ("I2", "I10", "I11"),
 }
+
+FIRST_SEEDS = {"block": 120, "order": 38}
+"""Where to begin to look: near the seed that found it last. A change of the bus moves it, and then it takes longer."""
