@@ -1,4 +1,4 @@
-// The drawer of the list: on narrow screens a row opens its page instead; what was unfolded stays so over a re-read.
+// The drawer of the list: on narrow screens a row opens its page instead.
 const narrow = matchMedia("(max-width: 1120px)");
 
 document.addEventListener("click", (event) => {
@@ -23,13 +23,6 @@ function mark() {
   }
 }
 
-let unfolded = [];
-document.addEventListener("htmx:beforeSwap", () => {
-  unfolded = [...document.querySelectorAll("details.failure[open]")].map((details) => details.id);
-});
-document.addEventListener("htmx:afterSettle", () => {
-  for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
-  mark();
-});
+document.addEventListener("htmx:afterSettle", mark);
 // The list is not kept in the history (its payloads are sensitive): going back reads it again.
 addEventListener("popstate", () => { if (document.getElementById("rows")) location.reload(); });
