@@ -3,6 +3,10 @@ PYTHON ?= python3
 BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
 PY = .venv/bin/python
 
+# Compiled modules stay in the clone: without them each of the hundreds of processes of a test run, and each start of
+# the product, compiles Django anew, which takes two thirds of its time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help up install dev test check format lock assets screenshots bench chaos sweep simulate clean
 

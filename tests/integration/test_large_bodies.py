@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from messaging.verification import verify
 from tests import rows
 from tests.api import Api, problem
 from tests.factories import ANA, ANNOUNCE, Station, TrainArrived, outcomes
+from tests.servers import Process, free_port, is_listening
 
 MEGABYTES = 1_000_000
 TEN_MEGABYTES = "x" * 10 * MEGABYTES
@@ -49,13 +51,12 @@ def folder(settings: Any, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An S3-compatible server of the test's own, on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = Process(command, directory=tmp_path_factory.mktemp("s3"))
+    server.wait_until(lambda: is_listening(port))
     yield f"http://127.0.0.1:{port}"
     server.stop()
 
