@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
 
@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from pydantic import ValidationError
 
 View = Callable[..., HttpResponse]
+Refusals = Mapping[type[Exception], Callable[[Exception], HttpResponse]]
+"""What the domain raises, and how that is answered."""
 
 
 def problem(status: int, detail: str, *, field: str = "") -> JsonResponse:
@@ -29,8 +31,9 @@ def invalid(error: ValidationError, what: str) -> JsonResponse:
     return problem(422 if field else HTTPStatus.BAD_REQUEST, detail, field=field)
 
 
-def taking(what: str) -> Callable[[View], View]:
-    """Turn what a view raises about its body, ``what`` ("an order"), into a problem document."""
+def taking(what: str, refusals: Refusals | None = None) -> Callable[[View], View]:
+    """Turn what a view raises into a problem document: about its body, ``what`` ("an order"), and ``refusals``."""
+    known = refusals or {}
 
     def wrap(view: View) -> View:
         @wraps(view)
@@ -41,6 +44,8 @@ def taking(what: str) -> Callable[[View], View]:
                 return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
             except ValidationError as error:
                 return invalid(error, what)
+            except tuple(known) as error:
+                return next(answer for kind, answer in known.items() if isinstance(error, kind))(error)
 
         return answer
 

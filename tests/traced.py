@@ -31,18 +31,18 @@ def provide(monkeypatch: pytest.MonkeyPatch, *processors: Any) -> Any:
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """Keep the spans of every trace."""
-    exporter = InMemorySpanExporter()
-    with override_settings(TRACE_RATIO=1.0):
-        provider = provide(monkeypatch, SimpleSpanProcessor(exporter))
-    yield exporter
-    provider.shutdown()
+    yield from _exported(monkeypatch, ratio=1.0)
 
 
 @pytest.fixture
 def unsampled(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """A provider that records no trace by itself."""
+    yield from _exported(monkeypatch, ratio=0.0)
+
+
+def _exported(monkeypatch: pytest.MonkeyPatch, *, ratio: float) -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    with override_settings(TRACE_RATIO=0.0):
+    with override_settings(TRACE_RATIO=ratio):
         provider = provide(monkeypatch, SimpleSpanProcessor(exporter))
     yield exporter
     provider.shutdown()

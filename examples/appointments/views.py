@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date, datetime
-from functools import wraps
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from examples.appointments import requesting
 from examples.appointments.calendar import PLANS, SLOTS_A_DAY, plan_id
@@ -22,9 +19,7 @@ from examples.appointments.events import SlotStart
 from examples.appointments.models import Appointment
 from examples.appointments.projections import used_share
 from examples.appointments.requesting import NewAppointment
-from examples.problems import invalid, problem
-
-View = Callable[..., HttpResponse]
+from examples.problems import Refusals, problem, taking
 
 
 class NewTime(BaseModel):
@@ -39,33 +34,16 @@ class Cancellation(BaseModel):
     reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] = "the patient does not need it"
 
 
-def _answering(what: str) -> Callable[[View], View]:
-    """Turn what a view raises about its body, ``what``, into a problem document."""
-
-    def wrap(view: View) -> View:
-        @wraps(view)
-        def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-            try:
-                return view(request, *args, **kwargs)
-            except RequestDataTooBig:
-                return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
-            except ValidationError as error:
-                return invalid(error, what)
-            except requesting.TooLate as error:
-                return problem(422, f"starts_at: {error}", field="starts_at")
-            except requesting.Refused as error:
-                return problem(HTTPStatus.CONFLICT, str(error))
-            except Appointment.DoesNotExist:
-                return problem(HTTPStatus.NOT_FOUND, "There is no such appointment.")
-
-        return answer
-
-    return wrap
+_REFUSALS: Refusals = {
+    requesting.TooLate: lambda error: problem(422, f"starts_at: {error}", field="starts_at"),
+    requesting.Refused: lambda error: problem(HTTPStatus.CONFLICT, str(error)),
+    Appointment.DoesNotExist: lambda _: problem(HTTPStatus.NOT_FOUND, "There is no such appointment."),
+}
 
 
 @csrf_exempt  # no cookie gives anyone a right here
 @require_POST
-@_answering("an appointment")
+@taking("an appointment", _REFUSALS)
 def appointments(request: HttpRequest) -> HttpResponse:
     """Take an appointment: 201, 200 when it was taken before, 409 when its id belongs to another."""
     taken = requesting.request(NewAppointment.model_validate_json(request.body))
@@ -75,7 +53,7 @@ def appointments(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@_answering("empty")
+@taking("empty", _REFUSALS)
 def appointment(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
     """Answer the state of one appointment."""
     return JsonResponse(_state(Appointment.objects.get(id=appointment_id)))
@@ -83,7 +61,7 @@ def appointment(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
-@_answering("a new time")
+@taking("a new time", _REFUSALS)
 def reschedule(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
     """Ask for another time: 202, 409 when it cannot be moved."""
     wanted = NewTime.model_validate_json(request.body)
@@ -92,7 +70,7 @@ def reschedule(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
-@_answering("a cancellation")
+@taking("a cancellation", _REFUSALS)
 def cancel(request: HttpRequest, appointment_id: UUID) -> HttpResponse:
     """Ask to give it up: 202, 409 when it has ended otherwise."""
     asked = Cancellation.model_validate_json(request.body or b"{}")

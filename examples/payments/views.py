@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from uuid import UUID
 
 from django.http import HttpRequest, JsonResponse
@@ -11,10 +12,10 @@ from django.views.decorators.http import require_GET, require_POST
 from pydantic import BaseModel, ConfigDict
 
 from examples.payments.events import AccountId, Cents, Country, Device, MerchantId
-from examples.payments.initiating import initiate_payment
+from examples.payments.initiating import PaymentConflict, initiate_payment
 from examples.payments.ledger import UnknownAccount
 from examples.payments.models import Payment
-from examples.problems import problem, taking
+from examples.problems import Refusals, problem, taking
 
 
 class NewPayment(BaseModel):
@@ -29,16 +30,19 @@ class NewPayment(BaseModel):
     device: Device
 
 
+_REFUSALS: Refusals = {
+    UnknownAccount: lambda error: problem(422, f"account: {error}", field="account"),
+    PaymentConflict: lambda error: problem(HTTPStatus.CONFLICT, f"payment_id: {error}", field="payment_id"),
+}
+
+
 @csrf_exempt  # no cookie gives anyone a right here
 @require_POST
-@taking("a payment")
+@taking("a payment", _REFUSALS)
 def payments(request: HttpRequest) -> JsonResponse:
-    """Take a payment: 201, also when it was taken before; 422 when nobody opened the account."""
+    """Take a payment: 201, also when it was taken before; 409 when its id is another's, 422 without an account."""
     new = NewPayment.model_validate_json(request.body)
-    try:
-        id = initiate_payment(**new.model_dump())
-    except UnknownAccount as error:
-        return problem(422, f"account: {error}", field="account")
+    id = initiate_payment(**new.model_dump())
     response = JsonResponse(_state(Payment.objects.get(id=id)), status=201)
     response["Location"] = reverse("bank-payment", args=[id])
     return response

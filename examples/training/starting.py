@@ -16,17 +16,28 @@ from messaging.ids import new_id
 TIMEOUT = "10m"
 
 
+class RunConflict(Exception):
+    """A run of this id exists with other arguments."""
+
+
 def start_training(
     dataset: str, *, strength: float = 1.0, seed: int = 0, node: str = "node_good", run_id: UUID | None = None,
     source: str = "",
 ) -> UUID:  # fmt: skip
-    """Begin a training run and return its id. One that was begun before changes nothing."""
+    """Begin a training run and return its id. One that was begun before changes nothing.
+
+    Raises:
+        RunConflict: the id was used for another run.
+    """
     command = TrainModel(run_id=run_id or new_id(), dataset=dataset, strength=strength, seed=seed, node=node)
+    wanted = {"dataset": dataset, "strength": strength, "seed": seed}
     with transaction.atomic():
-        if run_id and TrainingRun.objects.filter(id=run_id).exists():
-            return run_id
-        TrainingRun.objects.create(
-            id=command.run_id, dataset=dataset, strength=strength, seed=seed, source=source, started_at=timezone.now()
+        # Posted twice at once, one of the two makes the row and the other one finds it.
+        run, is_new = TrainingRun.objects.get_or_create(
+            id=command.run_id, defaults={**wanted, "source": source, "started_at": timezone.now()}
         )
-        send(command, key=command.run_id, reply_to=CONTROLLER, timeout=TIMEOUT)
+        if is_new:
+            send(command, key=command.run_id, reply_to=CONTROLLER, timeout=TIMEOUT)
+        elif any(getattr(run, field) != value for field, value in wanted.items()):
+            raise RunConflict(f"{command.run_id} belongs to another run; make a new id.")
     return command.run_id

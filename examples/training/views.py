@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
@@ -11,10 +12,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 from pydantic import BaseModel, ConfigDict, Field
 
-from examples.problems import problem, taking
+from examples.problems import Refusals, problem, taking
 from examples.training.events import Dataset
 from examples.training.models import TrainingRun
-from examples.training.starting import start_training
+from examples.training.starting import RunConflict, start_training
 
 
 class NewRun(BaseModel):
@@ -27,11 +28,16 @@ class NewRun(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
+_REFUSALS: Refusals = {
+    RunConflict: lambda error: problem(HTTPStatus.CONFLICT, f"run_id: {error}", field="run_id"),
+}
+
+
 @csrf_exempt  # no cookie gives anyone a right here
 @require_POST
-@taking("a training run")
+@taking("a training run", _REFUSALS)
 def runs(request: HttpRequest) -> JsonResponse:
-    """Start a training run: 201, also when it was started before."""
+    """Start a training run: 201, also when it was started before; 409 when its id is another's."""
     new = NewRun.model_validate_json(request.body)
     id = start_training(**new.model_dump())
     response = JsonResponse(_state(TrainingRun.objects.get(id=id)), status=201)

@@ -46,6 +46,16 @@ class TestBank:
         assert (answer.status_code, answer.json()["field"]) == (422, field)
         assert not Payment.objects.exists()
 
+    def test_refuses_an_id_that_belongs_to_another_payment(self) -> None:
+        deposit("AC-001", 100_00)
+        deposit("AC-002", 100_00)
+        wanted = {**PAYMENT, "payment_id": str(new_id())}
+        assert post("/bank/payments", wanted).status_code == 201
+        for change in ({"amount_cents": 1251}, {"account": "AC-002"}):
+            answer = post("/bank/payments", {**wanted, **change})
+            assert (answer.status_code, answer.json()["field"]) == (409, "payment_id")
+        assert Payment.objects.count() == 1
+
     def test_knows_no_other_payment(self) -> None:
         assert Client().get(f"/bank/payments/{new_id()}").status_code == 404
 
@@ -72,6 +82,12 @@ class TestLaboratory:
         assert (first.status_code, second.status_code) == (201, 201)
         assert TrainingRun.objects.count() == Message.objects.filter(type="training.TrainModel").count() == 1
         assert Client().get(first["Location"]).json()["dataset"] == "breast_cancer"
+
+    def test_refuses_an_id_that_belongs_to_another_run(self) -> None:
+        wanted = {"run_id": str(new_id()), "dataset": "breast_cancer"}
+        assert post("/lab/runs", wanted).status_code == 201
+        answer = post("/lab/runs", {**wanted, "seed": 1})
+        assert (answer.status_code, answer.json()["field"]) == (409, "run_id")
 
     def test_names_what_is_wrong(self) -> None:
         answer = post("/lab/runs", {"dataset": "breast_cancer", "strength": 0})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LONGEST_LIFE = 90
+LONGEST_LIFE = 600
 """Seconds after which a process that hangs is ended by an alarm."""
 
 

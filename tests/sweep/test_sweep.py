@@ -41,7 +41,7 @@ class TestSweepOnPostgreSQLAndRedis:
 
     @pytest.mark.parametrize("safeguard", MUTANTS)
     def test_finds_that_a_safeguard_is_missing(self, safeguard: str) -> None:
-        result = sweep("--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard], SWEEP_DRAIN_SECONDS="10")
+        result = sweep("--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard], SWEEP_PATIENCE="5")
         assert result.returncode == 1, result.stdout + result.stderr
         assert any(f": {invariant} " in result.stdout for invariant in MUTANTS[safeguard][1]), result.stdout
 

@@ -5,36 +5,32 @@ from __future__ import annotations
 from http import HTTPStatus
 from uuid import UUID
 
-from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
-from pydantic import ValidationError
 
 from examples.ecommerce.orders.models import Order
 from examples.ecommerce.orders.placing import LARGEST_TOTAL, NewOrder, OrderConflict, OrderTooLarge, place_order
-from examples.problems import invalid, problem
+from examples.problems import Refusals, problem, taking
 
 SOURCE_HEADER = "X-Order-Source"
 
 
+_REFUSALS: Refusals = {
+    OrderTooLarge: lambda _: problem(422, f"items: the total is more than {LARGEST_TOTAL}.", field="items"),
+    OrderConflict: lambda _: problem(
+        HTTPStatus.CONFLICT, "order_id: it belongs to another order; make a new id.", field="order_id"
+    ),
+}
+
+
 @csrf_exempt  # no cookie gives anyone a right here
 @require_POST
-def orders(request: HttpRequest) -> JsonResponse:
+@taking("an order", _REFUSALS)
+def orders(request: HttpRequest) -> HttpResponse:
     """Take an order: 201, 200 when it was taken before, 409 when its id belongs to another order."""
-    try:
-        new = NewOrder.model_validate_json(request.body)
-        placed = place_order(new, source=_source(request))
-    except RequestDataTooBig:
-        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The order is too large; send fewer items.")
-    except ValidationError as error:
-        return invalid(error, "an order")
-    except OrderTooLarge:
-        return problem(422, f"items: the total is more than {LARGEST_TOTAL}.", field="items")
-    except OrderConflict:
-        detail = f"order_id: {new.order_id} belongs to another order; make a new id."
-        return problem(HTTPStatus.CONFLICT, detail, field="order_id")
+    placed = place_order(NewOrder.model_validate_json(request.body), source=_source(request))
     response = JsonResponse(_state(placed.order), status=201 if placed.is_new else 200)
     response["Location"] = reverse("shop-order", args=[placed.order.id])
     return response
