@@ -71,7 +71,7 @@ def _start_rabbitmq(directory: Path) -> str:
     (directory / "enabled_plugins").write_text("[rabbitmq_stomp].\n")
     with (directory / "rabbitmq.conf").open("a") as file:
         file.write(f"stomp.listeners.tcp.1 = 127.0.0.1:{port}\n")
-    server = binaries.Process([node.program], directory=directory, **node.environment)
+    server = binaries.Process([node.program], directory=directory, grace=0, environment=node.environment)
     server.wait_until(lambda: binaries.is_listening(port))
     return f"127.0.0.1:{port}"
 

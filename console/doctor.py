@@ -56,7 +56,7 @@ def examine() -> list[Finding]:
         findings += migrations()
     if _is_sound(findings, "database", "migrations"):
         findings += [
-            finding for check in (partitions, clock_skew, consumers, backlog, processes) for finding in check()
+            finding for check in (partitions, clock_skew, consumers, limits, backlog, processes) for finding in check()
         ]
     return [*findings, *broker(), *live_updates()]
 
@@ -225,6 +225,33 @@ def consumers() -> Iterator[Finding]:
         )
     if not missing and not unknown and not paused:
         yield Finding("consumers", "ok", f"{len(declared)} registered, none paused.")
+
+
+def limits() -> Iterator[Finding]:
+    """Look for what stands still or is refused on purpose: open breakers, consumers over their backlog limit."""
+    from messaging import pressure
+    from messaging.queries.limits import open_breakers
+
+    opened = open_breakers()
+    for row in opened:
+        who = f" by {row.opened_by}" if row.opened_by else ""
+        held = f" It holds {', '.join(row.consumers)}." if row.consumers else ""
+        yield Finding(
+            *(
+                "breakers",
+                "warning",
+                f"That of {row.name} was opened{who}: {row.open_reason or 'no reason given'}.{held}",
+            ),
+            "It closes by itself when a probe succeeds, or an operator resets it on the consumers' page.",
+        )
+    behind = pressure.behind()
+    if behind:
+        yield Finding(
+            *("backlog", "warning", f"Over their limit, so that ingresses refuse: {', '.join(sorted(behind))}."),
+            "Start another worker, raise backlog_limit, or look why they are slow.",
+        )
+    if not opened and not behind:
+        yield Finding("breakers", "ok", "All closed, and no consumer is over its backlog limit.")
 
 
 def backlog() -> Iterator[Finding]:

@@ -34,7 +34,8 @@ def rescue() -> int:
     total = 0
     while rescued := _rescue_batch():
         total += rescued
-    Worker.objects.filter(heartbeat_at__lt=store().now() - FORGET_AFTER).delete()
+    if silent:
+        Worker.objects.filter(heartbeat_at__lt=store().now() - FORGET_AFTER).delete()
     return total
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from messaging.models import Rollup, RollupDelta, Total, TypeTotal
 Kind = Literal["critical", "processing", "wakeup"]
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000, 300000)
 """Upper bounds of the critical-time histogram, in milliseconds; what is longer counts as "inf"."""
+AT_ONCE = 100
+"""Rows that one statement of a fold reads or writes."""
 FOLD_BATCH = 5_000
 BATCHES = "batches"
 """Outcome of the rows that count calls of batch handlers instead of deliveries."""
@@ -81,33 +83,47 @@ def fold(limit: int = FOLD_BATCH) -> int:
 
 
 def _count_types(rows: list[RollupDelta]) -> None:
-    counts = Counter[tuple[str, str, str]]()
+    counts = Counter[tuple[Any, ...]]()
     for row in rows:
         if row.type:
             counts[row.consumer, row.type, row.outcome] += row.count
-    for (consumer, type_, outcome), count in sorted(counts.items()):
-        total, _ = TypeTotal.objects.select_for_update().get_or_create(
-            consumer=consumer, type=type_, outcome=outcome, defaults={"count": 0}
-        )
-        total.count += count
-        total.save()
+
+    def add(total: TypeTotal) -> None:
+        total.count += counts[total.pk]
+
+    _change(TypeTotal, list(counts), {"count": 0}, add)
 
 
 def _add(model: Any, key: tuple[str, ...], rows: list[RollupDelta]) -> None:
-    sums: dict[tuple[Any, ...], list[RollupDelta]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[RollupDelta]] = defaultdict(list)
     for row in rows:
-        sums[tuple(getattr(row, name) for name in key)].append(row)
-    for values, group in sorted(sums.items()):
-        found, _ = model.objects.select_for_update().get_or_create(
-            **dict(zip(key, values, strict=True)),
-            defaults={"count": 0, "duration_us": 0, "critical_us": 0, "buckets": {}},
-        )
-        buckets = dict(found.buckets)
-        for row in group:
-            for bound, count in row.buckets.items():
-                buckets[bound] = buckets.get(bound, 0) + count
-        found.count += sum(row.count for row in group)
-        found.duration_us += sum(row.duration_us for row in group)
-        found.critical_us += sum(row.critical_us for row in group)
-        found.buckets = buckets
-        found.save()
+        groups[tuple(getattr(row, name) for name in key)].append(row)
+
+    def add(found: Any) -> None:
+        buckets = Counter(found.buckets)
+        for row in groups[found.pk]:
+            found.count += row.count
+            found.duration_us += row.duration_us
+            found.critical_us += row.critical_us
+            buckets.update(row.buckets)
+        found.buckets = dict(buckets)
+
+    _change(model, list(groups), {"count": 0, "duration_us": 0, "critical_us": 0, "buckets": {}}, add)
+
+
+def _change(model: Any, keys: list[tuple[Any, ...]], nothing: Mapping[str, Any], change: Callable[[Any], None]) -> None:
+    """Make the missing rows of ``keys`` with ``nothing`` in them, lock all, change each and save them.
+
+    First all inserts, then all locks, both in the order of the keys: two that fold at once never wait for each other.
+    """
+    names = model._meta.pk.field_names
+    keys.sort()
+    blank = [model(**dict(zip(names, key, strict=True)), **nothing) for key in keys]
+    model.objects.bulk_create(blank, AT_ONCE, ignore_conflicts=True)
+    rows: list[Any] = []
+    for first in range(0, len(keys), AT_ONCE):
+        part = keys[first : first + AT_ONCE]
+        rows += model.objects.select_for_update().filter(pk__in=part).order_by(*names)
+    for row in rows:
+        change(row)
+    model.objects.bulk_create(rows, AT_ONCE, update_conflicts=True, unique_fields=names, update_fields=[*nothing])

@@ -19,6 +19,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,8 +62,16 @@ def _export(name: str, url: str) -> str:
 class Process:
     """A server process that this process started, may stop, and takes along when it dies."""
 
-    def __init__(self, command: list[str], *, directory: Path, user: str | None = None, **environment: str) -> None:
-        self.log = directory / "server.log"
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        directory: Path,
+        user: str | None = None,
+        grace: float = 10,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.log, self._grace = directory / "server.log", grace
         with self.log.open("wb") as log:
             self._popen = subprocess.Popen(
                 command,
@@ -72,7 +81,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # the terminal's Ctrl-C is for pytest, which stops its servers at exit
                 user=user,
-                env={**os.environ, "HOME": str(directory), **environment},
+                env={**os.environ, "HOME": str(directory), **(environment or {})},
                 preexec_fn=_preparation,  # noqa: PLW1509  no thread runs yet
             )
         self._owner = os.getpid()
@@ -83,15 +92,15 @@ class Process:
         return self._popen.pid
 
     def stop(self) -> None:
-        """End the server if it still is the child of this process."""
+        """End the server, and what it started, if it still is the child of this process."""
         if self._owner != os.getpid() or self._popen.poll() is not None:
             return
         self._popen.send_signal(signal.SIGINT)
-        try:
-            self._popen.wait(10)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(self._grace)
+        with suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait()
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
         """Wait for the server's first answer."""
@@ -292,7 +301,8 @@ def rabbitmq_node(directory: Path) -> RabbitMQNode:
 def _start_rabbitmq() -> str:
     directory = private_directory("rabbitmq")
     node = rabbitmq_node(directory)
-    server = Process([node.program], directory=directory, **node.environment)
+    # The script passes no signal on to Erlang; nobody needs what the node would still write.
+    server = Process([node.program], directory=directory, grace=0, environment=node.environment)
     server.wait_until(lambda: "started TCP listener" in _rabbitmq_log(directory))
     return node.url
 

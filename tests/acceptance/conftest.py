@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -33,28 +34,43 @@ def embedded(tmp_path: Path) -> Iterator[Deployment]:
     deployment.end()
 
 
-@pytest.fixture
-def production(tmp_path: Path, postgresql: str, redis_url: str) -> Iterator[Deployment]:
-    """A migrated PostgreSQL database and Redis of the tests' own; the test starts the roles it needs."""
+@contextmanager
+def _database(server_url: str, template: str = "template1") -> Iterator[tuple[str, str]]:
+    """Yield the name and the URL of a new database, a copy of ``template``."""
     name = f"signalbox_{uuid4().hex[:12]}"
-    with psycopg.connect(postgresql, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')
-    before, _, query = postgresql.partition("?")
-    deployment = Deployment(
-        tmp_path / "home",
-        DATABASE_URL=f"{before.rsplit('/', 1)[0]}/{name}?{query}",
-        REDIS_URL=redis_url,
-        SECRET_KEY=uuid4().hex * 2,
-        PORT=str(free_port()),
-        SIGNALBOX_STALE_AFTER_SECONDS="2",
-        SIGNALBOX_HEARTBEAT_SECONDS="0.5",
-        SIGNALBOX_ADMIN_PASSWORD=PASSWORD,
-    )
-    deployment.run("migrate", "--verbosity", "0")
-    yield deployment
-    deployment.end()
-    with psycopg.connect(postgresql, autocommit=True) as server:
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    before, _, query = server_url.partition("?")
+    yield name, f"{before.rsplit('/', 1)[0]}/{name}?{query}"
+    with psycopg.connect(server_url, autocommit=True) as server:
         server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory, postgresql: str, redis_url: str) -> Iterator[str]:
+    """The name of a migrated database that nobody is connected to, for others to be copied from."""
+    with _database(postgresql) as (name, url):
+        home = tmp_path_factory.mktemp("migrated")
+        Deployment(home, DATABASE_URL=url, REDIS_URL=redis_url, SECRET_KEY=uuid4().hex * 2).run("migrate", "-v", "0")
+        yield name
+
+
+@pytest.fixture
+def production(tmp_path: Path, postgresql: str, redis_url: str, migrated: str) -> Iterator[Deployment]:
+    """A migrated PostgreSQL database and Redis of the tests' own; the test starts the roles it needs."""
+    with _database(postgresql, migrated) as (_, url):
+        deployment = Deployment(
+            tmp_path / "home",
+            DATABASE_URL=url,
+            REDIS_URL=redis_url,
+            SECRET_KEY=uuid4().hex * 2,
+            PORT=str(free_port()),
+            SIGNALBOX_STALE_AFTER_SECONDS="2",
+            SIGNALBOX_HEARTBEAT_SECONDS="0.5",
+            SIGNALBOX_ADMIN_PASSWORD=PASSWORD,
+        )
+        yield deployment
+        deployment.end()
 
 
 @pytest.fixture

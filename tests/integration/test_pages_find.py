@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -209,6 +210,11 @@ class TestMessage:
         one = rows.message(body=b'{"id": 90071992547409931, "total": 1.10, "huge": 1e400}')
         page = viewer.get(reverse("message", args=[one.id])).content.decode()
         assert all(number in page for number in ("90071992547409931", "1.10", "1e400"))
+
+    def test_says_until_when_a_message_is_wanted(self, viewer: Client) -> None:
+        one = rows.message(expires_at=datetime(2027, 3, 1, 6, 30, tzinfo=UTC))
+        page = viewer.get(reverse("message", args=[one.id])).content.decode()
+        assert re.search(r"expires</span>.*2027-03-01 06:30:00", page)
 
     def test_masks_until_revealed_with_a_reason_that_is_audited(self, operator: Client) -> None:
         one = failed_order().message_id

@@ -38,6 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=str.split, default=[], help="names of failpoints, separated by spaces")
     parser.add_argument("--seed", type=int, default=int(time.time() // 86400), help="of that chance; else the day")
     parser.add_argument("--pairs", action="store_true", help="then a second kill in each recovery")
+    parser.add_argument("--template", default="", help="database to copy for each run, prepared if there is none")
     parser.add_argument("--mutant", default="", help="take this safeguard out: fence, outbox delete, rescue")
     return parser.parse_args()
 
@@ -62,8 +63,11 @@ def _sweep(given: argparse.Namespace, directory: Path) -> int:
     from tests.sweep.roles import RolesSweep
     from tests.sweep.runner import say
 
-    databases: Databases = SQLite(directory) if given.setup == "embedded" else PostgreSQL(os.environ["DATABASE_URL"])
-    prepare(databases, directory)
+    databases: Databases = (
+        SQLite(directory) if given.setup == "embedded" else PostgreSQL(os.environ["DATABASE_URL"], given.template)
+    )
+    if not databases.is_prepared:
+        prepare(databases, directory)
     began = time.monotonic()
     sweep = RolesSweep(databases, directory, SWEEP_MUTANT=given.mutant)
     say(f"{given.setup}{' without the ' + given.mutant if given.mutant else ''}, seed {given.seed}")

@@ -11,6 +11,8 @@ import psycopg
 
 class Databases(Protocol):
     template: str
+    is_prepared: bool
+    """Whether the template was made before."""
 
     def create(self, name: str) -> str:
         """Make a copy and return its name as Django's settings spell it."""
@@ -21,10 +23,18 @@ class Databases(Protocol):
 class PostgreSQL:
     """Copies by CREATE DATABASE ... TEMPLATE on the tests' own server."""
 
-    def __init__(self, url: str) -> None:
-        self._url, self.template = url, "sweep_template"
-        self._execute(f"DROP DATABASE IF EXISTS {self.template} WITH (FORCE)")
-        self._execute(f"CREATE DATABASE {self.template}")
+    def __init__(self, url: str, template: str = "") -> None:
+        """Take ``template`` as it is if it exists; without a name, make one anew."""
+        self._url, self.template = url, template or "sweep_template"
+        if not template:
+            self.drop(self.template)
+        self.is_prepared = self._exists(self.template)
+        if not self.is_prepared:
+            self._execute(f"CREATE DATABASE {self.template}")
+
+    def _exists(self, name: str) -> bool:
+        with psycopg.connect(self._url) as server:
+            return server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
 
     def create(self, name: str) -> str:
         self._execute(f"CREATE DATABASE {name} TEMPLATE {self.template} STRATEGY file_copy")
@@ -45,6 +55,8 @@ class PostgreSQL:
 
 class SQLite:
     """Copies the file."""
+
+    is_prepared = False
 
     def __init__(self, directory: Path) -> None:
         self._directory, self.template = directory, str(directory / "template.sqlite3")

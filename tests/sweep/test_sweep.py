@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
 from tests.processes import ROOT
+from tests.sweep.databases import PostgreSQL
 from tests.sweep.mutants import MUTANTS
 
 WHERE_IT_SHOWS = {
@@ -19,12 +22,22 @@ WHERE_IT_SHOWS = {
 """The first needs a frozen owner to come back; the others show before anything is killed."""
 
 
+TEMPLATE = f"sweep_{uuid4().hex[:12]}"
+"""Of all sweeps of this run: preparing it costs more than a kill."""
+
+
 def sweep(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the sweep in a process of its own: it forks, and pytest has threads."""
-    command = [sys.executable, "-m", "tests.sweep", "--first", *arguments]
+    command = [sys.executable, "-m", "tests.sweep", "--first", "--template", TEMPLATE, *arguments]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def template(postgresql: str) -> Iterator[None]:
+    yield
+    PostgreSQL(postgresql, TEMPLATE).drop(TEMPLATE)
 
 
 @pytest.mark.usefixtures("postgresql", "redis_url")

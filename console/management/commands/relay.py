@@ -4,12 +4,11 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from messaging import relay
+from messaging.management.base import BusCommand
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Turn committed publishes into deliveries and wake the workers. Run one or more."
 
     def handle(self, **_: Any) -> None:

@@ -3,12 +3,11 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from messaging.delivery.presence import presence, sign_off
+from messaging.management.base import BusCommand
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Send the ticks: rescue, roll-ups, expiring pauses, retention. One is enough; two are harmless."
 
     def handle(self, **_: Any) -> None:

@@ -5,17 +5,18 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from console import tokens
 from console.models import ApiToken
 from messaging import clock
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 
 _LONGEST_DAYS = 3650
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     """Creates, lists and revokes API tokens."""
 
     help = "Create, list and revoke API tokens. A token's text is shown once, at its creation."

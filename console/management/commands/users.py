@@ -10,12 +10,13 @@ from typing import Any, cast
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from console.roles import ROLES, Role, generate_password, role_of, set_role
+from messaging.management.base import BusCommand
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Make, list and change the accounts of the console."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,10 +4,10 @@ import os
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from messaging.management.base import BusCommand
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Run consumers: a Celery worker that serves every consumer's queue. Run one or more."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -18,6 +18,7 @@ class Command(BaseCommand):
     def handle(self, *, concurrency: int, pool: str, queues: str | None, **_: Any) -> None:
         # SIGTERM then lets running handlers finish for worker_soft_shutdown_timeout, and no longer.
         os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+        os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they are done, and Celery would import every view for them
         from console.celery import app
         from messaging import wakeups
 

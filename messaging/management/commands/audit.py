@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging import chain
 from messaging.errors import ConfigurationError
+from messaging.management.base import BusCommand
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Seals attempts, audit records and moves of sagas into a hash chain, verifies it, exports its anchor."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

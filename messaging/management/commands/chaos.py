@@ -9,16 +9,17 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging.chaos import EVERY_CONSUMER
 from messaging.errors import ConfigurationError, OperationRefused
+from messaging.management.base import BusCommand
 from messaging.operations import Faults, command_line, end_faults, inject_faults
 from messaging.policy import seconds
 from messaging.queries.faults import injected_faults
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Injects faults on purpose (failures, redeliveries, delays, crashes, lost wake-ups), ends and lists them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

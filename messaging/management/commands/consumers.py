@@ -8,10 +8,11 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging import clock, operations
 from messaging.errors import ConfigurationError, OperationRefused
+from messaging.management.base import BusCommand
 from messaging.management.commands.dead_letters import operator
 from messaging.policy import seconds
 from messaging.queries.consumers import ConsumerRow, get_consumer, list_consumers
@@ -28,7 +29,7 @@ _ACTIONS = {
 _NEED_REASON = {"pause", "drain", "trip", "limit"}
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists and shows consumers; pauses, drains, resumes and limits them; trips and resets their breakers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging import contracts
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 from messaging.operations import (
     Actor,
     BulkResult,
@@ -35,7 +36,7 @@ from messaging.queries.dead_letters import (
 _PAGE = 200
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists, shows, replays, discards and resubmits dead letters."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -117,13 +118,13 @@ def operator() -> Actor:
         return command_line("shell")
 
 
-def replay(command: BaseCommand, ids: list[UUID], options: dict[str, Any]) -> None:
+def replay(command: BusCommand, ids: list[UUID], options: dict[str, Any]) -> None:
     """Replay dead letters and report; shared with ``manage.py replay``."""
     result = replay_dead_letters(ids=ids, actor=operator(), reason=options["reason"] or "command line")
     report(command, result, "sent to run again", as_json=options["json"])
 
 
-def report(command: BaseCommand, result: BulkResult, done: str, *, as_json: bool) -> None:
+def report(command: BusCommand, result: BulkResult, done: str, *, as_json: bool) -> None:
     """Print what was done and what was refused; exit with 1 when anything was refused."""
     if as_json:
         command.stdout.write(_json(asdict(result)))

@@ -7,16 +7,17 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging import operations
 from messaging.errors import ConfigurationError, OperationRefused
+from messaging.management.base import BusCommand
 from messaging.management.commands.consumers import until
 from messaging.management.commands.dead_letters import operator
 from messaging.queries.limits import get_dependency, list_dependencies
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists dependencies with the consumers that they hold; trips and resets their breakers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

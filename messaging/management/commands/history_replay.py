@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.dateparse import parse_datetime
 
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 from messaging.management.commands.dead_letters import operator
 from messaging.operations.replays import DEFAULT_RATE, abort_replay, replay_history, resume_replay
 from messaging.queries.replays import ReplayRow, get_replay, list_replays
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Runs stored messages of a range again for one consumer: in shadow (rolled back, with a report) or for real."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -16,13 +16,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
 from messaging import failpoints
 from messaging.errors import Backlogged, StorageUnavailable
 from messaging.ingest import Received, ingest
+from messaging.management.base import BusCommand
 from messaging.settings import options as bus_options
 
 CONTENT_TYPES = {"jsonl": "application/json", "cloudevents": "application/cloudevents+json"}
@@ -61,7 +62,7 @@ class Input:
     size: int | None
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = (
         "Publishes the messages of a file, one JSON object a line. What cannot be decoded is quarantined, an unknown"
         " type is parked. Run it again after an interruption: messages with an id are taken once."

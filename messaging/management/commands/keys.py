@@ -8,15 +8,16 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 from messaging.operations import command_line, release_key
 from messaging.queries import lanes
 from messaging.queries.consumers import get_consumer
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists the blocked keys of an ordered consumer, and releases one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

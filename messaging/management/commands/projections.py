@@ -7,16 +7,17 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging.errors import OperationRefused
 from messaging.eventstore import building
+from messaging.management.base import BusCommand
 from messaging.management.commands.dead_letters import operator
 from messaging.operations.projections import rebuild_projection
 from messaging.queries.projections import ProjectionRow, list_projections
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists projections, builds them from history."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

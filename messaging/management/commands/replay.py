@@ -6,13 +6,14 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 from messaging.management.commands.dead_letters import replay
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Runs dead letters again, unchanged, for the consumer that failed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -7,15 +7,16 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging import operations
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 from messaging.management.commands.dead_letters import operator
 from messaging.queries import sagas as reads
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists and shows sagas; runs again what failed, compensates, completes, fires timeouts."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 from messaging.management.commands.dead_letters import operator, report
 from messaging.operations import (
     DeliveryId,
@@ -24,7 +25,7 @@ from messaging.queries.scheduling import list_cancelled, list_scheduled
 from messaging.queries.waiting import list_waiting
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists scheduled messages and delayed retries; hastens or cancels them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

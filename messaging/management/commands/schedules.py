@@ -7,15 +7,16 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from messaging.errors import OperationRefused
+from messaging.management.base import BusCommand
 from messaging.management.commands.dead_letters import operator
 from messaging.operations import fire_schedule, pause_schedule, resume_schedule
 from messaging.queries.scheduling import ScheduleRow, get_schedule, list_schedules
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Lists, shows, pauses, resumes and fires recurring schedules."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -9,15 +9,16 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.dateparse import parse_datetime
 
+from messaging.management.base import BusCommand
 from messaging.verification import Outcomes, Report, verify
 
 _COLUMNS = [field.name for field in fields(Outcomes)]
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Recounts, per flow and consumer, what became of every message, and checks counters and business invariants."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -10,14 +10,15 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from tqdm import tqdm
 
 from examples.ecommerce.load import Client, DirectClient, HttpClient, Load, LoadReport
 from examples.ecommerce.traffic import OrderMaker
+from messaging.management.base import BusCommand
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Places orders at a steady rate; the same --seed makes the same orders, so that a run can be repeated."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
