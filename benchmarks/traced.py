@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.servers import ROOT
 
 FILE = ROOT / "benchmarks/overhead.json"
-TITLES = {"without": "none", "default": "one trace of twenty (default)", "all": "every trace"}
+TITLES = {"without": "none", "default": "one trace of fifty (default)", "all": "every trace"}
 
 
 def read() -> dict[str, Any] | None:

@@ -182,7 +182,7 @@ TRACE_SAMPLER = env.choice(
     ("always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
      "parentbased_traceidratio"),
 )  # fmt: skip
-TRACE_RATIO = env.share("OTEL_TRACES_SAMPLER_ARG", 1.0 if EMBEDDED else 0.05)
+TRACE_RATIO = env.share("OTEL_TRACES_SAMPLER_ARG", 1.0 if EMBEDDED else 0.02)
 """Share of the traces that is recorded; what fails is kept whatever it says."""
 
 LOG_FORMAT = env.choice("LOG_FORMAT", "auto", ("auto", "json", "text"))
