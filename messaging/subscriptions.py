@@ -50,13 +50,24 @@ def has_news(consumers: list[Consumer], *, is_deploy: bool = False) -> bool:
 
 def make_gates(ids: Iterable[str]) -> None:
     """Make the rows in which workers share limits, or note how their breakers are declared now."""
-    for id in sorted(ids):
-        kind, _, name = id.partition(":")
-        owner = find_dependency(name) if kind == Gate.Kind.DEPENDENCY else find_consumer(name)
-        declared = owner.breaker.describe() if owner and owner.breaker else {}
-        row, is_new = Gate.objects.get_or_create(id=id, defaults={"kind": kind, "name": name, "declared": declared})
-        if not is_new and row.declared != declared:
+    wanted = {id: _declared_breaker(id) for id in sorted(ids)}
+    known = dict(Gate.objects.filter(id__in=wanted).values_list("id", "declared")) if wanted else {}
+    fresh = [
+        Gate(id=id, kind=id.partition(":")[0], name=id.partition(":")[2], declared=declared)
+        for id, declared in wanted.items()
+        if id not in known
+    ]
+    if fresh:
+        Gate.objects.bulk_create(fresh, ignore_conflicts=True)  # another process may start with the same release
+    for id, declared in wanted.items():
+        if known.get(id, declared) != declared:
             Gate.objects.filter(id=id).update(declared=declared)
+
+
+def _declared_breaker(id: str) -> dict[str, Any]:
+    kind, _, name = id.partition(":")
+    owner = find_dependency(name) if kind == Gate.Kind.DEPENDENCY else find_consumer(name)
+    return owner.breaker.describe() if owner and owner.breaker else {}
 
 
 def _tell(consumers: list[Consumer], now: datetime, *, is_deploy: bool) -> None:
@@ -79,7 +90,8 @@ def _tell(consumers: list[Consumer], now: datetime, *, is_deploy: bool) -> None:
             ConsumerState.objects.filter(name=declared.name).update(**changes, synced_at=now)
         else:
             same.append(declared.name)
-    ConsumerState.objects.bulk_create(fresh, ignore_conflicts=True)  # another process may start with the same release
+    if fresh:
+        ConsumerState.objects.bulk_create(fresh, ignore_conflicts=True)  # another process may start with this release
     ConsumerState.objects.filter(name__in=same).update(synced_at=now)
 
 
@@ -110,8 +122,11 @@ def _subscribe(consumers: list[Consumer], now: datetime, *, is_deploy: bool) -> 
     contracts = {type_: model for each in consumers for type_, model in each.accepts.items()}
     commands = [type_ for type_, model in contracts.items() if model.contract_kind == "command"]
     holders: dict[str, dict[str, datetime]] = {type_: {} for type_ in commands}
-    for row in Subscription.objects.filter(type__in=commands):
-        holders[row.type][row.consumer] = row.starts_at
+    known: set[tuple[str, str]] = set()
+    for type_, name, starts_at in Subscription.objects.values_list("type", "consumer", "starts_at"):
+        known.add((type_, name))
+        if type_ in holders:
+            holders[type_][name] = starts_at
     fresh = []
     for declared in consumers:
         for type_ in sorted(declared.accepts):
@@ -121,16 +136,18 @@ def _subscribe(consumers: list[Consumer], now: datetime, *, is_deploy: bool) -> 
                     continue
                 at = min(others.values())
                 Subscription.objects.filter(type=type_, consumer__in=others).delete()
-            fresh.append(
-                Subscription(
-                    type=type_,
-                    consumer=declared.name,
-                    starts_at=at,
-                    is_ordered=declared.is_ordered,
-                    filter=declared.filter,
+            if (type_, declared.name) not in known:
+                fresh.append(
+                    Subscription(
+                        type=type_,
+                        consumer=declared.name,
+                        starts_at=at,
+                        is_ordered=declared.is_ordered,
+                        filter=declared.filter,
+                    )
                 )
-            )
-    Subscription.objects.bulk_create(fresh, ignore_conflicts=True)
+    if fresh:
+        Subscription.objects.bulk_create(fresh, ignore_conflicts=True)
 
 
 def _undo_the_release_before(consumers: list[Consumer]) -> None:

@@ -1,5 +1,5 @@
 """The brokers' suite runs real processes, like the acceptance tests."""
 
-from tests.acceptance.conftest import embedded, production
+from tests.acceptance.conftest import embedded, migrated, production
 
-__all__ = ["embedded", "production"]
+__all__ = ["embedded", "migrated", "production"]
