@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from pythonjsonlogger.core import RESERVED_ATTRS
@@ -34,14 +35,13 @@ INSTALLED_APPS = [
     "examples.telemetry",
     "examples.training",
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # console.urls looks for the admin's pages: roles serve none
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_htmx",
-    "ninja",
     "channels",
     "axes",
 ]
@@ -99,7 +99,9 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+_NINJA = Path(str(find_spec("ninja").origin)).parent  # type: ignore[union-attr]  # a locked dependency
+STATICFILES_DIRS = [BASE_DIR / "static", _NINJA / "static"]
+"""Ninja is no installed app: it would be imported, with Django's test client, by every role and command."""
 _STATIC_ROOT = env.text("SIGNALBOX_STATIC_ROOT", "" if EMBEDDED else str(BASE_DIR / "staticfiles"))
 STATIC_ROOT = Path(_STATIC_ROOT) if _STATIC_ROOT else None  # embedded, files are served where they lie
 WHITENOISE_USE_FINDERS = EMBEDDED

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
 from ninja import NinjaAPI, Swagger
 from ninja.errors import HttpError, ValidationError
 
@@ -55,6 +56,14 @@ class SignalboxAPI(NinjaAPI):
         return schema
 
 
+class Docs(Swagger):
+    """Swagger with the files that come with Ninja, which would be fetched from elsewhere: it is no installed app."""
+
+    def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
+        options = {**self.settings, "url": self.get_openapi_url(api, kwargs)}
+        return render(request, "api/docs.html", {"title": api.title, "options": options})
+
+
 def _respond(request: HttpRequest, error: Any) -> HttpResponse:
     return respond(request, error)
 
@@ -66,7 +75,7 @@ def build() -> NinjaAPI:
         description=_DESCRIPTION,
         parser=StrictParser(),
         # The validator badge would send the schema to another host.
-        docs=Swagger(settings={"validatorUrl": None, "persistAuthorization": False}),
+        docs=Docs(settings={"validatorUrl": None, "persistAuthorization": False}),
         urls_namespace="api",
     )
     for kind in (Exception, Http404, HttpError, ValidationError):
