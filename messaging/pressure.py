@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db.models import Q
+
 from messaging import signals
 from messaging.contracts.model import MessageModel
 from messaging.database import store
@@ -39,16 +41,16 @@ def check(type_: str) -> None:
 def note() -> int:
     """Note which consumers passed their limit, and which have caught up; return how many changed."""
     changed = 0
-    for state in ConsumerState.objects.filter(backlog_limit__isnull=False):
-        limit = state.backlog_limit or 0
-        mine = ConsumerState.objects.filter(name=state.name)
+    for state in ConsumerState.objects.filter(Q(backlog_limit__isnull=False) | Q(behind_since__isnull=False)):
+        limit, mine = state.backlog_limit, ConsumerState.objects.filter(name=state.name)
+        if limit is None:  # a release without the limit must not stay behind for ever
+            changed += mine.filter(backlog_limit=None).update(behind_since=None)
+            continue
         backlog = Delivery.objects.filter(consumer=state.name)[: limit + 1].count()
         if state.behind_since is None and backlog > limit:
             changed += mine.filter(behind_since=None).update(behind_since=store().now())
         elif state.behind_since is not None and backlog <= limit * RELIEF:
             changed += mine.filter(behind_since__isnull=False).update(behind_since=None)
-    # A release without the limit must not stay behind for ever.
-    changed += ConsumerState.objects.filter(backlog_limit=None, behind_since__isnull=False).update(behind_since=None)
     if changed:
         signals.changed.send_robust(None, topics=frozenset({"consumers"}))
     return changed

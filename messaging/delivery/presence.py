@@ -51,13 +51,13 @@ class Presence:
 
     def register(self) -> None:
         now = store().now()
-        Worker.objects.update_or_create(
-            id=self.id,
-            defaults={
-                "role": self.role, "name": self.name, "host": self.host, "pid": self.pid,
-                "release": options().release, "started_at": now, "heartbeat_at": now, "is_idle": self.is_idle,
-            },
-        )  # fmt: skip
+        told = {
+            "role": self.role, "name": self.name, "host": self.host, "pid": self.pid,
+            "release": options().release, "started_at": now, "heartbeat_at": now, "is_idle": self.is_idle,
+        }  # fmt: skip
+        Worker.objects.bulk_create(
+            [Worker(id=self.id, **told)], update_conflicts=True, unique_fields=["id"], update_fields=[*told]
+        )
 
     def beat(self) -> None:
         """Renew the row; a process that was taken for dead and wakes up again registers anew."""
