@@ -25,8 +25,8 @@ from tests.acceptance.flows import Flows
 from tests.processes import Deployment, Program, TookTooLong, eventually
 
 log = logging.getLogger(__name__)
-ORDERS = int(os.environ.get("SIGNALBOX_KILL_ORDERS", "300"))
-RATE = int(os.environ.get("SIGNALBOX_KILL_RATE", "20"))
+ORDERS = int(os.environ.get("SIGNALBOX_KILL_ORDERS", "600"))
+RATE = int(os.environ.get("SIGNALBOX_KILL_RATE", "40"))
 SEED = int(os.environ.get("SIGNALBOX_KILL_SEED", "0")) or random.randrange(1, 1_000_000)
 LONGEST_LIFE = 4.0 if ORDERS < 5000 else 9.0
 DRAIN_SECONDS = 180.0 + ORDERS / 5

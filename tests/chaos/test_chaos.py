@@ -29,7 +29,7 @@ def chaos(out: Path, *arguments: str) -> dict[str, Any]:
 
 class TestChaos:
     def test_of_every_fault_in_a_minute_loses_nothing_and_does_nothing_twice(self, tmp_path: Path) -> None:
-        report = chaos(tmp_path, "--minutes", "0.9", "--shortest", "1.5", "--longest", "3.5", "--rate", "5")
+        report = chaos(tmp_path, "--minutes", "0.9", "--shortest", "1.5", "--longest", "3.5")
         assert (report["count"]["lost"], report["count"]["duplicated"], report["count"]["unexpected"]) == (0, 0, 0)
         assert report["violations"] == []
         struck = {each["fault"] for each in report["struck"]}
@@ -38,7 +38,7 @@ class TestChaos:
 
     def test_of_a_broker_that_dies_loses_nothing_on_rabbitmq(self, tmp_path: Path, rabbitmq: str) -> None:
         report = chaos(
-            tmp_path, "--broker", "rabbitmq", "--minutes", "0.4", "--shortest", "4", "--longest", "8", "--rate", "5",
+            tmp_path, "--broker", "rabbitmq", "--minutes", "0.4", "--shortest", "4", "--longest", "8",
             "--only", "restart RabbitMQ,kill child",
         )  # fmt: skip
         assert "restart RabbitMQ" in {each["fault"] for each in report["struck"]}

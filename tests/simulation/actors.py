@@ -26,7 +26,7 @@ TICKS: tuple[Callable[[], Any], ...] = (
     tasks.fold_rollups.run,
     tasks.resume_expired_pauses.run,
 )
-TICK_SECONDS = 8.0
+TICK_SECONDS = 5.0
 
 
 class _RolledBack(Exception):

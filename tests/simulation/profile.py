@@ -49,6 +49,6 @@ class Profile:
     def options(self) -> dict[str, object]:
         """Return the settings.MESSAGING of this run."""
         return {
-            "heartbeat_seconds": 4.0, "poll_seconds": 4.0,
+            "heartbeat_seconds": 4.0, "poll_seconds": 2.5,
             "chunk_limit": self.chunk_limit, "wakeups_per_consumer": self.wakeups,
         }  # fmt: skip

@@ -101,7 +101,7 @@ def put_in_place() -> None:
     patched._armed = _Failpoints()
     _store.cache_clear()  # made again with its failpoints
     patched = relay
-    patched.open_hints, patched.FIRST_WAIT = _hints, 0.3
+    patched.open_hints, patched.FIRST_WAIT = _hints, 0.1
     patched = wakeups
     patched.waiting = lambda connection, queue: connection.waiting(queue)
     patched.logging.disable(patched.logging.CRITICAL)

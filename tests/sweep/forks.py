@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LONGEST_LIFE = 600
-"""Seconds after which a process that hangs is ended by an alarm."""
+LONGEST_LIFE = 240
+"""Seconds after which a process that hangs is ended by an alarm: later than two drains that never end give up."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ from tests.sweep.journey.models import Trip
 ORDERS = ("", "declined", "unknown_currency")
 LEFT_BEHIND, LAST_CHANCE = len(KINDS), len(KINDS) + 1
 """Numbers of two trips that a dead worker held when the sweep began; the second had killed its worker before."""
-PATIENCE = float(os.environ.get("SWEEP_PATIENCE", "60"))
+PATIENCE = float(os.environ.get("SWEEP_PATIENCE", "20"))
 """Seconds without progress after which work that is left counts as stuck; a loaded machine is slow, not stuck."""
 ENDLESS = 4 * PATIENCE
 """Seconds after which work that goes on and on will never end."""
