@@ -242,7 +242,9 @@ def limits() -> Iterator[Finding]:
                 "warning",
                 f"That of {row.name} was opened{who}: {row.open_reason or 'no reason given'}.{held}",
             ),
-            "It closes by itself when a probe succeeds, or an operator resets it on the consumers' page.",
+            "It closes by itself once a probe succeeds."
+            if row.open_until
+            else "It stays open until somebody resets it.",
         )
     behind = pressure.behind()
     if behind:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -35,15 +34,15 @@ every error is `application/problem+json`; every POST honours `Idempotency-Key`;
 class SignalboxAPI(NinjaAPI):
     """NinjaAPI, telling the media type of problems as it is, and making its schema once: that takes a second."""
 
+    def __init__(self, **options: Any) -> None:
+        self._schemas: dict[str, Any] = {}
+        super().__init__(**options)
+
     def get_openapi_schema(self, *, path_prefix: str | None = None, path_params: Any = None) -> Any:
         prefix = self.get_root_path(path_params or {}) if path_prefix is None else path_prefix
         if prefix not in self._schemas:
             self._schemas[prefix] = self._schema(prefix)
         return self._schemas[prefix]
-
-    @cached_property
-    def _schemas(self) -> dict[str, Any]:
-        return {}
 
     def _schema(self, prefix: str) -> Any:
         schema = super().get_openapi_schema(path_prefix=prefix)

@@ -25,7 +25,7 @@ def failing_check() -> Iterator[None]:
 
     registry.register(of_an_application, "station")
     yield
-    registry.registered_checks.remove(of_an_application)  # type: ignore[arg-type]
+    registry.registered_checks.remove(of_an_application)
 
 
 def test_an_application_s_own_check_stops_a_command(failing_check: None) -> None:
