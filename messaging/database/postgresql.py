@@ -78,18 +78,18 @@ class PostgresStore(Store):
         if not self._has_filters:
             with _cursor() as cursor:
                 counts = dict(cursor.execute(sql.RELAY, (limit, traced)).fetchall())
-            if None not in counts:
+            self._has_filters = counts.pop(None, 0) > 0
+            if counts[""] or not self._has_filters:
                 return _relayed(counts)
         return self._relay_filtered(limit, traced)
 
     def _relay_filtered(self, limit: int, traced: bool) -> Relayed:
         with failpoints.atomic("relay"), _cursor() as cursor:
             rows = cursor.execute(sql.CHOOSE, (limit,)).fetchall()
+            # Without one here, the plain statement is tried the next time.
+            self._has_filters = any(subscription_filter for _, _, _, subscription_filter, *_ in rows)
             if not rows:
-                # Ask the plain statement the next time, whether there still is a filter.
-                self._has_filters = False
                 return Relayed(taken=0, deliveries={})
-            self._has_filters = True
             refused = filters.refused(rows)
             failpoints.reach("relay.filtered")
             columns = _columns([(new_id(), *pair) for pair in refused], 3)

@@ -129,19 +129,18 @@ UNION ALL SELECT consumer, count(*) FROM made GROUP BY consumer
 UNION ALL SELECT m.traceparent, 0 FROM taken t JOIN messaging_message m ON m.id = t.message_id
 WHERE %s AND t.run = 1 AND right(m.traceparent, 2) = '01'"""
 
-# The one statement for everybody: it takes nothing while some subscription has a filter, and says so.
+# The one statement for all that no filter asks about; what some filter does ask about stays, and it says so.
 RELAY = (
     _RELAY.format(
-        refused="",
-        chosen="""ARRAY(
-        SELECT id FROM messaging_outboxentry
-        WHERE NOT EXISTS (SELECT 1 FROM messaging_subscription WHERE filter IS NOT NULL)
-        ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
-    )""",
+        refused="""head AS MATERIALIZED (
+    SELECT id, type IN (SELECT type FROM messaging_subscription WHERE filter IS NOT NULL) AS is_filtered
+    FROM messaging_outboxentry ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+), """,
+        chosen="ARRAY(SELECT id FROM head WHERE NOT is_filtered)",
         wanted="",
     )
     + """
-UNION ALL SELECT NULL, count(*) FROM messaging_subscription WHERE filter IS NOT NULL HAVING count(*) > 0"""
+UNION ALL SELECT NULL, count(*) FROM head WHERE is_filtered HAVING count(*) > 0"""
 )
 
 # With filters it takes a transaction: lock a batch and read what the filters ask about, decide, then fan out.

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
-from messaging import PermanentError, Retry
+from messaging import PermanentError, Retry, publish
 from messaging.chain.verifying import verify_chain
 from messaging.database import store
-from messaging.models import Attempt, Delivery, RollupDelta, Subscription
+from messaging.models import Attempt, Delivery, OutboxEntry, RollupDelta, Subscription
 from messaging.operations import replay_dead_letters
 from messaging.queries.messages import get_message
 from messaging.subscriptions import synchronise
 from messaging.testing import run_until_idle
 from messaging.verification import verify
-from tests.factories import ANA, ANNOUNCE, CLEAN, arrive, dead, ledger, outcomes, relay
+from tests.factories import ANA, ANNOUNCE, CLEAN, DoorsOpened, arrive, dead, ledger, outcomes, relay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ICE_ONLY = {"train": [{"prefix": "ICE"}]}
@@ -128,6 +128,21 @@ class TestFilteredSubscription:
         arrive("RB 2")
         relay()
         assert Attempt.objects.get(outcome="filtered").consumer == CLEAN
+
+    @pytest.mark.parametrize("batch", [1, 2, 500])
+    def test_of_one_type_leaves_no_other_type_behind(self, station: Any, batch: int) -> None:
+        station.declare(filter=ICE_ONLY)
+        station.declare(to=DoorsOpened, name=CLEAN)
+        for number in range(3):
+            arrive(f"ICE {number}", f"RB {number}")
+            with transaction.atomic():
+                publish(DoorsOpened(train=f"doors {number}"))
+        while store().relay(batch).taken:
+            pass
+        assert not OutboxEntry.objects.exists()
+        run_until_idle()
+        assert ledger() == ["ICE 0", "ICE 1", "ICE 2", "doors 0", "doors 1", "doors 2"]
+        assert outcomes().count("filtered") == 3
 
     def test_leaves_everything_in_the_outbox_when_the_relay_dies_between(
         self, station: Any, monkeypatch: pytest.MonkeyPatch
