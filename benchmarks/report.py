@@ -14,7 +14,7 @@ from typing import Any
 import celery
 import django
 
-from benchmarks import grown, targets, traced
+from benchmarks import grown, targets, traced, watched
 from benchmarks.figures import Run, summarise
 from benchmarks.measures import FIGURES, MEASURES
 from benchmarks.servers import ROOT, Servers
@@ -135,6 +135,7 @@ def _page(summary: dict[str, Any]) -> str:
         targets=targets.table(targets.verdicts(summary["results"], growth)),
         growth=grown.text(growth),
         overhead=traced.text(traced.read()),
+        feed=watched.text(watched.read()),
         **given,
         ended=ended,
         systems_text=systems,

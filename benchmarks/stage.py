@@ -46,7 +46,7 @@ class Stage:
         self._servers = servers
         self._log = log
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._environment = environment(
+        self.environment = environment(
             servers, system, database=database, handler=handler, home=servers.directory / "home"
         )
         self.connection = psycopg.connect(servers.database_url(database), autocommit=True)
@@ -55,7 +55,7 @@ class Stage:
         for command in self.system.commands:
             with self._log.open("ab") as log:
                 process = subprocess.Popen(
-                    command, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     start_new_session=True,
                 )  # fmt: skip
             self._processes.append(process)
@@ -95,13 +95,13 @@ class Stage:
         command += ["--wait"] if wait else []
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                command, cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 text=True,
             )  # fmt: skip
 
     def read(self) -> Reading:
         """Read all counters, the count last, so that none of its work is missing from the others."""
-        cpu, database_cpu = self._cpu_of_consumers(), _cpu_of(self._servers.postgresql)
+        cpu, database_cpu = self._cpu_of_consumers(), cpu_of(self._servers.postgresql)
         row = self._row(
             "SELECT sum(xact_commit)::bigint, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
             " FROM pg_stat_database WHERE datname = current_database()"
@@ -109,7 +109,11 @@ class Stage:
         return Reading(self.count(), cpu, database_cpu, int(row[0]), int(row[1]))
 
     def _cpu_of_consumers(self) -> float:
-        return sum(_cpu_of(psutil.Process(process.pid)) for process in self._processes if process.poll() is None)
+        return sum(cpu_of(psutil.Process(process.pid)) for process in self._processes if process.poll() is None)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return what was started, in the order of the system's commands."""
+        return [psutil.Process(process.pid) for process in self._processes]
 
     def memory(self) -> float:
         """Return what the processes hold for themselves alone, in megabytes."""
@@ -217,7 +221,7 @@ def _report_of(process: subprocess.Popen[str]) -> dict[str, float]:
     return report
 
 
-def _cpu_of(process: psutil.Process) -> float:
+def cpu_of(process: psutil.Process) -> float:
     """Return the CPU seconds of a process, of its children, and of those it has buried already."""
     total = 0.0
     try:

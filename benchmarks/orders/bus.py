@@ -11,7 +11,7 @@ from django.db import transaction
 from pydantic import BaseModel
 
 from benchmarks.orders.work import KIND, call_outside, reserve, reserve_many
-from messaging import Batch, BatchContext, Context, Event, consumer, publish
+from messaging import Batch, BatchContext, Context, Event, consumer, publish, publish_many
 
 
 class Line(BaseModel):
@@ -57,3 +57,8 @@ else:
 
 def publish_order(order: dict[str, Any]) -> None:
     publish(OrderPlaced(**order))
+
+
+def publish_orders(orders: list[dict[str, Any]]) -> None:
+    """Publish several with one statement."""
+    publish_many([OrderPlaced(**order) for order in orders])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from django.db import connection
+
+if TYPE_CHECKING:
+    from benchmarks.orders.models import Order
 
 KIND = os.environ.get("BENCH_HANDLER", "insert")
 """insert: one INSERT. contended: also an UPDATE of one of ten rows. call: 5 ms elsewhere, then the INSERT."""
@@ -42,10 +45,20 @@ def new_order(number: int) -> dict[str, Any]:
 
 
 def store_order(order: dict[str, Any]) -> None:
+    _row(order).save(force_insert=True)
+
+
+def store_orders(orders: list[dict[str, Any]]) -> None:
+    """Store several with one statement."""
     from benchmarks.orders.models import Order
 
-    order_id = UUID(order["order_id"])
-    Order(id=order_id, customer=order["customer"], total=order["total"], items=order["items"]).save(force_insert=True)
+    Order._default_manager.bulk_create([_row(order) for order in orders])
+
+
+def _row(order: dict[str, Any]) -> Order:
+    from benchmarks.orders.models import Order
+
+    return Order(id=UUID(order["order_id"]), customer=order["customer"], total=order["total"], items=order["items"])
 
 
 def reserve(order_id: str | UUID) -> None:

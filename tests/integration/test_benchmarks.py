@@ -8,13 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.browsing import parts_of
 from tests.factories import is_postgresql
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks", *arguments]
+def run(*arguments: str, module: str = "benchmarks") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
 
 
@@ -37,3 +40,24 @@ class TestArguments:
         ended = run("--measures", "luck")
         assert ended.returncode == 2
         assert "--measures: luck is unknown; choose from drain" in ended.stderr
+
+    @pytest.mark.parametrize("field", ["browsers", "rate", "seconds"])
+    def test_refuses_a_live_feed_of_nothing(self, field: str) -> None:
+        ended = run(f"--{field}", "0", module="benchmarks.livefeed")
+        assert ended.returncode == 2
+        assert f"--{field} must be 1 or more" in ended.stderr
+
+
+PAGE = """<tbody id="rows" hx-get="?upto=7&amp;type=a" hx-trigger="changed:messages from:body throttle:3s,
+changed:dead_letters from:body throttle:500ms, every 15s" hx-target="this" hx-swap="outerHTML"><tr><td>
+<input hx-post="/check" hx-trigger="input changed delay:350ms"></td></tr></tbody>
+<div id="consumer" hx-get="?" hx-vals='{"held": "no"}' hx-trigger="changed:any from:body" hx-swap="morph:outerHTML">"""
+
+
+class TestSimulatedBrowser:
+    def test_finds_the_parts_that_read_themselves_again(self) -> None:
+        rows, consumer = parts_of(PAGE)
+        assert (rows.id, rows.address, rows.is_morphed, rows.every) == ("rows", "?upto=7&type=a", False, 15.0)
+        assert rows.events == {"changed:messages": 3.0, "changed:dead_letters": 0.5}
+        assert (consumer.values, consumer.is_morphed, consumer.every) == ({"held": "no"}, True, None)
+        assert consumer.events == {"changed:any": 0.0}
