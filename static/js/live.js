@@ -128,7 +128,8 @@ function connect() {
 }
 
 // Parts with buttons are morphed, not replaced: a press that began before a swap still ends on the same button. What the
-// reader unfolded stays so.
+// reader unfolded stays so. Parts with a throttle are morphed too: htmx keeps it with the element, so one that is replaced
+// by its own answer would read at every hint.
 if (window.Idiomorph) {
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) => !(name === "open" && element.matches("details"));
 }
