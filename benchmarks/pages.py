@@ -1,97 +1,87 @@
-"""Ask for every list, search, group and detail page of the console, and for its API twin.
+"""Ask for every page of ``benchmarks.addresses``.
 
-Prints one line of JSON: for each address the median and p95 on the server in milliseconds, its CPU milliseconds and
-its queries.
+Prints one line of JSON: for each address the median and p95 on the server in milliseconds, its CPU milliseconds, its
+queries and the rows that they touch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+from benchmarks import touched
+from benchmarks.addresses import ADDRESSES, Address, samples
 
-def addresses() -> dict[str, str]:
-    """Return the pages by what a person calls them. Needs a database with history."""
-    from messaging.models import DeadLetter, Message
-
-    message = Message.objects.order_by("-id")[:1].get().id
-    dead = DeadLetter.objects.order_by("-id")[:1].get()
-    api = "/api/v1"
-    return {
-        "overview": "/",
-        "messages": "/messages",
-        "messages of a type": "/messages?type=benchmarks.OrderPlaced",
-        "messages, search by id": f"/messages?q={message}",
-        "message": f"/messages/{message}",
-        "dead letters, groups": "/dead-letters",
-        "dead letters, a group": f"/dead-letters/{dead.fingerprint}",
-        "dead letter": f"/dead-letters/one/{dead.id}",
-        "consumers": "/consumers",
-        "consumer": "/consumers/orders.reserve",
-        "scheduled": "/scheduled",
-        "outbox": "/outbox",
-        "quarantine": "/quarantine",
-        "audit": "/audit",
-        "API stats": f"{api}/stats",
-        "API messages": f"{api}/messages",
-        "API messages of a type": f"{api}/messages?type=benchmarks.OrderPlaced",
-        "API message": f"{api}/messages/{message}",
-        "API dead letters": f"{api}/dead-letters",
-        "API dead letter": f"{api}/dead-letters/{dead.id}",
-        "API consumers": f"{api}/consumers",
-    }
+ANSWERED = (200, 302)
+LONG_ENOUGH_MS = 4_000.0
+"""A page that took so long in all is not asked for again: it is too slow anyhow."""
 
 
-def measure(repeats: int) -> dict[str, dict[str, Any]]:
+def measure(repeats: int, only: str = "") -> dict[str, dict[str, Any]]:
+    """Measure the pages whose name contains ``only``.
+
+    Raises:
+        SystemExit: a page did not answer as it should.
+    """
     from django.test import Client
 
     client = Client(headers={"host": "localhost"})
     client.force_login(_operator(), backend="django.contrib.auth.backends.ModelBackend")
-    return {name: _ask(client, address, repeats) for name, address in addresses().items()}
+    known = samples()
+    found: dict[str, dict[str, Any]] = {}
+    for each in ADDRESSES:
+        if only in each.name:
+            found[each.name] = _ask(client, each, known, repeats)
+            print(f"{each.name}: {found[each.name]['p95_ms']} ms", file=sys.stderr, flush=True)
+    broken = [f"{name}: {page['status']}" for name, page in found.items() if page["status"] not in ANSWERED]
+    if broken:
+        raise SystemExit(f"Not answered: {', '.join(broken)}")
+    return found
 
 
 def _operator() -> Any:
     from django.contrib.auth.models import User
 
-    return User.objects.create_superuser("benchmark")
+    return User.objects.filter(username="benchmark").first() or User.objects.create_superuser("benchmark")
 
 
-def _ask(client: Any, address: str, repeats: int) -> dict[str, Any]:
-    from django.db import connection
-
-    queries: list[int] = []
+def _ask(client: Any, page: Address, known: dict[str, Any], repeats: int) -> dict[str, Any]:
+    address = page.filled(known)
+    headers = {"HX-Request": "true", "HX-Target": page.part} if page.part else {}
     times: list[float] = []
     cpu: list[float] = []
-    status = 0
-    for _ in range(repeats + 1):
-        count = [0]
+    for number in range(repeats + 1):
+        if number > 1 and sum(times) > LONG_ENOUGH_MS:
+            break
         began, busy = time.perf_counter(), time.process_time()
-        with connection.execute_wrapper(_counting(count)):
-            status = client.get(address).status_code
+        client.get(address, headers=headers)
         times.append((time.perf_counter() - began) * 1000)
         cpu.append((time.process_time() - busy) * 1000)
-        queries.append(count[0])
+    status, statements = _recorded(client, address, headers)
     warm = sorted(times[1:])  # the first compiles the template
     return {
         "address": address,
+        "part": page.part,
         "status": status,
-        "p50_ms": median(warm),
-        "p95_ms": warm[min(len(warm) - 1, len(warm) * 95 // 100)],
-        "cpu_ms": median(cpu[1:]),
-        "queries": max(queries[1:]),
+        "p50_ms": round(median(warm), 1),
+        "p95_ms": round(warm[min(len(warm) - 1, len(warm) * 95 // 100)], 1),
+        "cpu_ms": round(median(cpu[1:]), 1),
+        "queries": len(statements),
+        **touched.weigh(statements),
     }
 
 
-def _counting(count: list[int]) -> Callable[..., Any]:
-    def wrapper(execute: Callable[..., Any], *given: Any) -> Any:
-        count[0] += 1
-        return execute(*given)
+def _recorded(client: Any, address: str, headers: dict[str, str]) -> tuple[int, list[touched.Statement]]:
+    from console.ui import context
 
-    return wrapper
+    context.forget()  # the worst case: this request reads the strip of every page as well
+    with touched.recorded() as statements:
+        status = client.get(address, headers=headers).status_code
+    return status, statements
 
 
 if __name__ == "__main__":
@@ -99,6 +89,7 @@ if __name__ == "__main__":
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--only", default="", help="measure the pages whose name contains this")
     arguments = parser.parse_args()
     django.setup()
-    print(json.dumps(measure(arguments.repeats)))
+    print(json.dumps(measure(arguments.repeats, arguments.only)))
