@@ -22,6 +22,8 @@ from benchmarks.servers import ROOT, Servers
 PAYLOADS = {"0.6 KB": 0, "10 KB": 10_000, "1 MB": 900_000}
 """What is added to each event, in bytes; the largest stays below the limit on a body."""
 STEPS = ("publish", "relay", "deliver")
+PARTS = ("pages", "history", "payload")
+GROWN = "grown"
 
 
 def main() -> None:
@@ -30,46 +32,54 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--n", type=int, default=1000, help="orders of one round")
     parser.add_argument("--repeats", type=int, default=20, help="requests of each page")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), metavar=",".join(PARTS),
+                        help="measure these; the others stay as they were measured before")  # fmt: skip
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/growth.json")
     arguments = parser.parse_args()
+    if unknown := set(arguments.only) - set(PARTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the servers are taken down
     running = servers.start()
     empty = steps.make_template(running)
-    print(f"Storing {arguments.history:,} messages …", file=sys.stderr, flush=True)
-    grown = _grow(running, empty, arguments.history)
+    found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    found |= {"at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "load": round(os.getloadavg()[1], 1)}
+    if set(arguments.only) & {"pages", "history"}:
+        print(f"Storing {arguments.history:,} messages …", file=sys.stderr, flush=True)
+        _grow(running, empty, arguments.history)
+        found["stored"] = arguments.history
     print("Measuring …", file=sys.stderr, flush=True)
-    found = {
-        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "load": round(os.getloadavg()[1], 1),
-        "stored": arguments.history,
-        "rounds": arguments.rounds,
-        "n": arguments.n,
-        "pages": json.loads(
-            steps.inside(running, "--repeats", str(arguments.repeats), database=grown, module="benchmarks.pages")
-        ),
-        "history": _history(running, {"empty": empty, "stored": grown}, arguments.rounds, arguments.n),
-        "payload": {
-            name: _costs([steps.measure(running, empty, ["--n", str(200 if padding < 100_000 else 40), "--padding",
-                                                         str(padding)])])
-            for name, padding in PAYLOADS.items()
-        },
-    }  # fmt: skip
+    if "pages" in arguments.only:
+        given = ("--repeats", str(arguments.repeats))
+        found["pages"] = json.loads(steps.inside(running, *given, database=GROWN, module="benchmarks.pages"))
+    if "history" in arguments.only:
+        found |= {"rounds": arguments.rounds, "n": arguments.n}
+        found["history"] = _history(running, empty, arguments.rounds, arguments.n)
+    if "payload" in arguments.only:
+        found["payload"] = {name: _payload(running, empty, padding) for name, padding in PAYLOADS.items()}
     arguments.output.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 
-def _grow(running: Servers, empty: str, rows: int) -> str:
-    name = "template_grown"
-    steps.fresh_database(running, empty, name)
-    steps.inside(running, str(rows), database=name, module="benchmarks.history")
-    return name
+def _grow(running: Servers, empty: str, rows: int) -> None:
+    steps.fresh_database(running, empty, GROWN)
+    steps.inside(running, str(rows), database=GROWN, module="benchmarks.history")
 
 
-def _history(running: Servers, templates: dict[str, str], rounds: int, n: int) -> dict[str, Any]:
-    runs: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in templates}
+def _history(running: Servers, empty: str, rounds: int, n: int) -> dict[str, Any]:
+    """Measure in turns: a fresh copy of the empty database each time, the grown one where it is.
+
+    A copy of ten million messages would take longer than what is measured, and the orders of the rounds before are
+    history as well.
+    """
+    runs: dict[str, list[dict[str, dict[str, float]]]] = {"empty": [], "stored": []}
+    given = ["--n", str(n)]
     for number in range(rounds):
-        for name in list(templates)[:: 1 if number % 2 == 0 else -1]:
-            runs[name].append(steps.measure(running, templates[name], ["--n", str(n)]))
+        for name in list(runs)[:: 1 if number % 2 == 0 else -1]:
+            if name == "empty":
+                runs[name].append(steps.measure(running, empty, given))
+            else:
+                running.execute("TRUNCATE orders, reservations", database=GROWN)  # each round counts its own
+                runs[name].append(steps.measured(running, GROWN, given))
     costs = {name: _costs(of) for name, of in runs.items()}
     pairs = zip(runs["empty"], runs["stored"], strict=True)
     # Throughput that is bound by CPU is its inverse: above 1, the one with history is the faster.
@@ -85,6 +95,11 @@ def _history(running: Servers, templates: dict[str, str], rounds: int, n: int) -
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
     }
+
+
+def _payload(running: Servers, empty: str, padding: int) -> dict[str, float]:
+    n = "200" if padding < 100_000 else "40"
+    return _costs([steps.measure(running, empty, ["--n", n, "--padding", str(padding)])])
 
 
 def _costs(runs: list[dict[str, dict[str, float]]]) -> dict[str, float]:

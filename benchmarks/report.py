@@ -105,10 +105,11 @@ def _number(value: float) -> str:
 
 
 def write(summary: dict[str, Any], root: Path) -> None:
-    """Write benchmarks/latest.json and docs/performance.md below ``root``."""
+    """Write benchmarks/latest.json, docs/performance.md and docs/performance-plans.md below ``root``."""
     for relative, text in (
         ("benchmarks/latest.json", json.dumps(summary, indent=1) + "\n"),
         ("docs/performance.md", _page(summary)),
+        ("docs/performance-plans.md", grown.plans(grown.read())),
     ):
         path = root / relative
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,13 @@ def _environment(running: Servers, database: str) -> dict[str, str]:
 
 def measure(running: Servers, template: str, arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     fresh_database(running, template)
-    found: dict[str, dict[str, float]] = json.loads(inside(running, *arguments).strip().splitlines()[-1])
+    return measured(running, "run", arguments)
+
+
+def measured(running: Servers, database: str, arguments: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Measure in a database as it is."""
+    lines = inside(running, *arguments, database=database).strip().splitlines()
+    found: dict[str, dict[str, float]] = json.loads(lines[-1])
     return found
 
 
