@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,6 +15,9 @@ from messaging.queries.pages import Page, is_storable, keyset_page
 from messaging.queries.trees import arrange
 
 SPAN_CAP = 10_000
+RECENT = 5_000
+"""How far back the suggestions of services look."""
+BATCH_TIME = timedelta(minutes=1)
 Order = Literal["recent", "slow"]
 
 
@@ -124,9 +127,11 @@ def _filtered(where: TraceFilter) -> QuerySet[Any, Any]:
         found = found.filter(errors__gt=0)
     if where.correlation_id:
         found = found.filter(correlation_id=where.correlation_id)
+    # A trace is keyed when its first batch of spans is: they are no older than that batch took.
+    spans = Span.objects.filter(id__gte=id_at(where.since - BATCH_TIME)) if where.since else Span.objects.all()
     for name in ("service", "consumer", "type"):
         if value := getattr(where, name):
-            found = found.filter(trace_id__in=Span.objects.filter(**{name: value}).values("trace_id"))
+            found = found.filter(trace_id__in=spans.filter(**{name: value}).values("trace_id"))
     if where.min_ms is not None:
         found = found.filter(length__gte=int(where.min_ms * 1000))
     if where.max_ms is not None:
@@ -183,8 +188,9 @@ def moment(microseconds: int) -> datetime:
 
 
 def known_services(limit: int = 50) -> list[str]:
-    """Return the services that traces began in, by name."""
-    return list(Trace.objects.values_list("service", flat=True).distinct().order_by("service")[:limit])
+    """Return the services that the newest traces began in, by name."""
+    recent = Trace.objects.order_by("-sort_id").values_list("service", flat=True)[:RECENT]
+    return sorted(set(recent))[:limit]
 
 
 def find_trace(text: str) -> str:
