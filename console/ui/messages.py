@@ -52,7 +52,8 @@ def message_list(request: HttpRequest) -> HttpResponse:
 
 def _list_context(search: Search, page: Any) -> dict[str, Any]:
     since = search.since or messages.oldest_message(search.where)
-    bars = histogram_of(search.where, since=since, until=search.until) if since else None
+    is_countable = since is not None and messages.is_countable(search.where, since=since)
+    bars = histogram_of(search.where, since=since, until=search.until) if since and is_countable else None
     return {
         "search": search,
         "page": page,

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.lookups import IsNull
 
 from messaging import clock
 from messaging.ids import id_at
@@ -32,6 +33,12 @@ class MessageFilter:
     source: str = ""
     since: datetime | None = None
     until: datetime | None = None
+
+    @property
+    def is_scan(self) -> bool:
+        """Whether something is asked for that no index serves: each message of the time has to be looked at."""
+        by_attempts = bool(self.consumer) and self.status in {None, "handled"}
+        return not self.correlation_id and bool(self.key or self.source or by_attempts)
 
 
 def matching(where: MessageFilter) -> QuerySet[Message]:
@@ -59,7 +66,11 @@ def _received_by(consumer: str, *, since: datetime | None) -> Q:
     if since:
         attempts = attempts.filter(id__gte=id_at(since - SKEW))
     deliveries = Delivery.objects.filter(message_id=OuterRef("id"), consumer=consumer)
-    return Q(Exists(attempts)) | Q(Exists(deliveries))
+    # As values, not as EXISTS: of an EXISTS beside an OR, PostgreSQL makes a hash of all attempts there are.
+    has_attempt, has_delivery = (
+        IsNull(Subquery(rows.values("message_id")[:1]), False) for rows in (attempts, deliveries)
+    )
+    return Q(has_attempt) | Q(has_delivery)
 
 
 def _type_names(text: str) -> list[str]:
@@ -88,7 +99,7 @@ def find_message(text: str) -> UUID | None:
             return identifier
         if found := DeadLetter.objects.filter(id=identifier).values_list("message_id", flat=True).first():
             return UUID(str(found))
-    sources = _distinct_values("messaging_receivedmessage", "source")
+    sources = distinct_values("messaging_receivedmessage", "source")
     received = ReceivedMessage.objects.filter(source__in=sources, external_id=text)
     if found := received.order_by("-received_at").values_list("message_id", flat=True).first():
         return UUID(str(found))
@@ -97,10 +108,10 @@ def find_message(text: str) -> UUID | None:
 
 def known_types() -> list[str]:
     """Contract names seen or registered, sorted: suggestions for the search field."""
-    return sorted({*_distinct_values("messaging_message", "type"), *_registered()})
+    return sorted({*distinct_values("messaging_message", "type"), *_registered()})
 
 
-def _distinct_values(table: str, column: str) -> list[str]:
+def distinct_values(table: str, column: str) -> list[str]:
     """Return a column's values by hopping over its index: as many steps as there are values, not rows."""
     sql = (
         f"WITH RECURSIVE seen(value) AS (SELECT min({column}) FROM {table} UNION ALL"

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet, Value
+from django.db.models import QuerySet, UUIDField, Value
+from django.db.models.expressions import RawSQL
 
 from messaging import clock
 from messaging.ids import id_at, time_of
@@ -48,6 +49,7 @@ __all__ = [
     "find_message",
     "get_message",
     "histogram",
+    "is_countable",
     "known_types",
     "list_messages",
     "nearest_before",
@@ -55,8 +57,14 @@ __all__ = [
 ]
 
 STATUSES = WORST_FIRST
-BIN_CAP = 20_000
-"""One bar of the histogram counts no further."""
+BIN_CAP = 3_000
+"""One bar of the histogram counts no further: with ninety bars that is what a page has time for."""
+DEAD_CAP = 100_000
+"""All bars together count no more messages that stand in a hot table."""
+SCANNED = 20_000
+"""Of more messages no histogram is made where no index serves what is asked for."""
+LOOK_BACK = 20_000
+"""So many messages before a window without a match are looked at for one."""
 _FINAL = (Attempt.Outcome.HANDLED, Attempt.Outcome.IGNORED, Attempt.Outcome.DROPPED, Attempt.Outcome.DEAD_LETTERED)
 _COLUMNS = ("id", "type", "version", "key", "source", "correlation_id", "published_at")
 
@@ -117,9 +125,17 @@ def histogram(where: MessageFilter, *, since: datetime, until: datetime, bins: i
     return [(bad, max(0, total - bad)) for bad, total in zip(dead, totals, strict=True)]
 
 
+def is_countable(where: MessageFilter, *, since: datetime) -> bool:
+    """Return whether a page has time for the histogram: always by an index, else of SCANNED messages at most."""
+    if not where.is_scan:
+        return True
+    times = MessageFilter(since=since, until=where.until)
+    return not matching(times).order_by("id").values_list("id", flat=True)[SCANNED : SCANNED + 1]
+
+
 def _count_ids(rows: QuerySet[Message], since: datetime, width: timedelta, bins: int) -> list[int]:
     counts = [0] * bins
-    for identifier in rows.values_list("id", flat=True)[: BIN_CAP * 5]:
+    for identifier in rows.values_list("id", flat=True)[:DEAD_CAP]:
         moment = time_of(identifier) or since
         counts[min(bins - 1, max(0, int((moment - since) / width)))] += 1
     return counts
@@ -172,19 +188,27 @@ def _subscribers(types: set[str]) -> dict[str, list[str]]:
 
 
 def _count_ranges(rows: QuerySet[Message], edges: list[UUID]) -> list[int]:
-    parts: list[str] = []
-    parameters: list[Any] = []
-    for number, (low, high) in enumerate(pairwise(edges)):
-        one = rows.filter(id__gte=low, id__lt=high).values_list(Value(1))[:BIN_CAP]
-        if one.query.is_empty():
-            return [0] * (len(edges) - 1)
-        sql, values = one.query.sql_with_params()
-        parts.append(f"SELECT {number}, count(*) FROM ({sql}) AS bin_{number}")
-        parameters += values
+    low, high = (RawSQL(f"bins.{name}", [], output_field=UUIDField()) for name in ("low", "high"))  # noqa: S611  constants
+    one = rows.filter(id__gte=low, id__lt=high).values_list(Value(1))[:BIN_CAP]
+    if one.query.is_empty():
+        return [0] * (len(edges) - 1)
+    sql, values = one.query.sql_with_params()
+    # One plan for all bins: a UNION of as many counts takes longer to plan than to run.
+    bound = "CAST(%s AS uuid)" if connection.vendor == "postgresql" else "%s"
+    bins = ", ".join(f"({number}, {bound}, {bound})" for number in range(len(edges) - 1))
+    bounds = [_adapted(edge) for pair in pairwise(edges) for edge in pair]
     with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts), parameters)
+        cursor.execute(
+            f"WITH bins(number, low, high) AS (VALUES {bins})"
+            f" SELECT number, (SELECT count(*) FROM ({sql}) AS bin) FROM bins",
+            [*bounds, *values],
+        )
         counts = dict(cursor.fetchall())
     return [counts.get(number, 0) for number in range(len(edges) - 1)]
+
+
+def _adapted(identifier: UUID) -> Any:
+    return Message._meta.pk.get_db_prep_value(identifier, connection)
 
 
 def oldest_message(where: MessageFilter | None = None) -> datetime | None:
@@ -194,6 +218,14 @@ def oldest_message(where: MessageFilter | None = None) -> datetime | None:
 
 
 def nearest_before(where: MessageFilter) -> datetime | None:
-    """Return when the last match before the searched window was published: where an empty page can point to."""
+    """Return when the last match before the searched window was published: where an empty page can point to.
+
+    By what no index serves, only the LOOK_BACK messages before the window are looked at.
+    """
     earlier = replace(where, since=None, until=where.since)
-    return matching(earlier).order_by("-id").values_list("published_at", flat=True).first()
+    found = matching(earlier).order_by("-id").values_list("published_at", flat=True)
+    if where.is_scan:
+        before = matching(MessageFilter(until=where.since)).order_by("-id").values_list("id", flat=True)
+        if first := before[LOOK_BACK : LOOK_BACK + 1].first():
+            found = found.filter(id__gte=first)
+    return found.first()
