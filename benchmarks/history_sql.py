@@ -40,7 +40,8 @@ SELECT pg_temp.id(g, 'm'), pg_temp.type(g), CASE g %% 4 WHEN 0 THEN 2 ELSE 1 END
     || '", "customer": "customer-'
     || g %% 500 || '", "filler": "' || repeat('x', 500) || '"}}', 'UTF8'), '{{}}', 'order ' || g / 4,
     pg_temp.id(pg_temp.flow(g), 'm')::text, CASE g %% 4 WHEN 0 THEN NULL ELSE pg_temp.id(g - 1, 'm')::text END,
-    CASE WHEN pg_temp.is_traced(g) THEN '00-' || pg_temp.trace(g) || '-' || pg_temp.span(g, 0) || '-01' ELSE '' END,
+    CASE WHEN pg_temp.is_traced(g) THEN '00-' || pg_temp.trace(g) || '-' || pg_temp.span(g, 0) || '-01'
+        ELSE '00-' || pg_temp.trace(g) || '-' || pg_temp.span(g, 0) || '-00' END,
     pg_temp.at(g), pg_temp.at(g)
 {_NUMBERS}"""
 
