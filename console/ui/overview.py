@@ -61,7 +61,7 @@ def _now(request: HttpRequest) -> dict[str, Any]:
 
 
 def _head(request: HttpRequest) -> dict[str, Any]:
-    vitals = reads.vitals()
+    vitals = _vitals(request)
     return {
         "vitals": vitals,
         "troubles": _troubles(vitals, _listed(request)),
@@ -88,7 +88,7 @@ def _health(request: HttpRequest) -> dict[str, Any]:
     published = reads.published_per_minute()
     now = clock.now()
     return {
-        "vitals": reads.vitals(),
+        "vitals": _vitals(request),
         "lag_is_high": LAG_SECONDS,
         "silent": silent[:PROCESSES_SHOWN],
         "silent_count": len(silent),
@@ -109,7 +109,7 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 
 def _notices(request: HttpRequest) -> dict[str, Any]:
-    vitals, flows = reads.vitals(), sample_traffic()
+    vitals, flows = _vitals(request), sample_traffic()
     return {
         "quarantined": vitals.quarantined,
         "sample": flows,
@@ -124,6 +124,13 @@ def _listed(request: HttpRequest) -> list[ConsumerRow]:
     if not hasattr(request, "listed_consumers"):
         request.listed_consumers = list_consumers()  # type: ignore[attr-defined]
     return cast(list[ConsumerRow], request.listed_consumers)  # type: ignore[attr-defined]
+
+
+def _vitals(request: HttpRequest) -> reads.Vitals:
+    """Read the state of the bus once for all parts of this request's page."""
+    if not hasattr(request, "read_vitals"):
+        request.read_vitals = reads.vitals()  # type: ignore[attr-defined]
+    return cast(reads.Vitals, request.read_vitals)  # type: ignore[attr-defined]
 
 
 def _troubles(vitals: reads.Vitals, consumers: list[ConsumerRow]) -> list[Trouble]:

@@ -128,10 +128,22 @@ def flow_kinds(*, since: datetime) -> FlowKinds:
 def list_flows(
     contract: str, *, limit: int = 50, after: UUID | None = None, before: UUID | None = None
 ) -> Page[FlowRow]:  # fmt: skip
-    """Return the flows that a message of this contract started, newest first."""
+    """Return the flows that a message of this contract started, newest first.
+
+    Only MESSAGE_CAP messages of the contract are looked at for a page.
+    """
     if not is_storable(contract):
         return Page(rows=(), older=None, newer=None)
     begun = Message.objects.filter(type=contract, causation_id=None).only("id", "correlation_id", "key", "published_at")
+    # Of a contract that seldom or never starts one, no more messages are looked at than would fill the page else.
+    same = Message.objects.filter(type=contract).values_list("id", flat=True)
+    if before is not None:
+        if last := same.filter(id__gt=before).order_by("id")[MESSAGE_CAP : MESSAGE_CAP + 1].first():
+            begun = begun.filter(id__lt=last)
+    else:
+        older = same if after is None else same.filter(id__lt=after)
+        if first := older.order_by("-id")[MESSAGE_CAP : MESSAGE_CAP + 1].first():
+            begun = begun.filter(id__gt=first)
     return keyset_page(begun, _rows, limit=limit, after=after, before=before)
 
 

@@ -125,7 +125,7 @@ def get_flow(correlation_id: str) -> Flow | None:
     rows, now = found[:MESSAGE_CAP], clock.now()
     paused, hot = paused_consumers(now), standings(row.id for row in rows)
     attempts = _attempts([row.id for row in rows])
-    traces = tuple(dict.fromkeys(row.traceparent[3:35] for row in rows))
+    traces = tuple(dict.fromkeys(row.traceparent[3:35] for row in rows if row.traceparent))
     publishers = _publishers(rows, attempts, traces)
     depths = _depths(rows)
     messages = [

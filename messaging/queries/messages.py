@@ -63,7 +63,7 @@ DEAD_CAP = 100_000
 """All bars together count no more messages that stand in a hot table."""
 SCANNED = 20_000
 """Of more messages no histogram is made where no index serves what is asked for."""
-LOOK_BACK = 20_000
+LOOK_BACK = 2_000
 """So many messages before a window without a match are looked at for one."""
 _FINAL = (Attempt.Outcome.HANDLED, Attempt.Outcome.IGNORED, Attempt.Outcome.DROPPED, Attempt.Outcome.DEAD_LETTERED)
 _COLUMNS = ("id", "type", "version", "key", "source", "correlation_id", "published_at")

@@ -127,7 +127,8 @@ def _oldest() -> dict[str, datetime]:
     dated = [kept for kept in _TABLES if kept.by]
     parts = " UNION ALL ".join(
         f"SELECT '{kept.model._meta.db_table}', (SELECT {_text(kept.by)} FROM {kept.model._meta.db_table}"
-        f" ORDER BY {kept.by} LIMIT 1)"
+        # The table's column, not the text of the same name: that one would be made of every row and sorted.
+        f" ORDER BY {kept.model._meta.db_table}.{kept.by} LIMIT 1)"
         for kept in dated
     )
     with connection.cursor() as cursor:
