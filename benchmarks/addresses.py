@@ -158,7 +158,7 @@ API stats                                  /api/v1/stats
 API messages                               /api/v1/messages
 API messages, of a type                    /api/v1/messages?type={type}
 API messages, of a type between times      /api/v1/messages?type={type}&since={since}&until={until}
-API messages, 500 deep                     /api/v1/messages?limit=500&after={deep_message}
+API messages, 200 deep                     /api/v1/messages?limit=200&after={deep_message}
 API messages, of a flow                    /api/v1/messages?correlation_id={flow}
 API messages, of a key                     /api/v1/messages?key={key}
 API messages, of an unknown key            /api/v1/messages?key=nobody
