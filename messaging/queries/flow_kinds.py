@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from messaging import clock
 from messaging.ids import id_at, time_of
@@ -136,14 +137,15 @@ def list_flows(
         return Page(rows=(), older=None, newer=None)
     begun = Message.objects.filter(type=contract, causation_id=None).only("id", "correlation_id", "key", "published_at")
     # Of a contract that seldom or never starts one, no more messages are looked at than would fill the page else.
-    same = Message.objects.filter(type=contract).values_list("id", flat=True)
+    same = Message.objects.filter(type=contract).values("id")
     if before is not None:
-        if last := same.filter(id__gt=before).order_by("id")[MESSAGE_CAP : MESSAGE_CAP + 1].first():
-            begun = begun.filter(id__lt=last)
+        last = Subquery(same.filter(id__gt=before).order_by("id")[MESSAGE_CAP : MESSAGE_CAP + 1])
+        begun = begun.filter(id__lt=Coalesce(last, UUID(int=(1 << 128) - 1)))
     else:
         older = same if after is None else same.filter(id__lt=after)
-        if first := older.order_by("-id")[MESSAGE_CAP : MESSAGE_CAP + 1].first():
-            begun = begun.filter(id__gt=first)
+        begun = begun.filter(
+            id__gt=Coalesce(Subquery(older.order_by("-id")[MESSAGE_CAP : MESSAGE_CAP + 1]), UUID(int=0))
+        )
     return keyset_page(begun, _rows, limit=limit, after=after, before=before)
 
 
