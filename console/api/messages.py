@@ -66,7 +66,11 @@ def _accept(request: HttpRequest) -> dict[str, Any]:
 
 @router.get("", auth=Bearer("read"), response=answers({200: Listing[queries.MessageRow]}), operation_id="list_messages")
 def list_messages(request: HttpRequest, query: Query[MessageQuery]) -> Any:
-    """List messages, newest first."""
+    """List messages, newest first.
+
+    By `source` or `consumer` a page looks at 5,000 messages at most: it may hold fewer than `limit`, or none. Go on
+    while there is a `next`.
+    """
     query.only_known(request)
     page = queries.list_messages(queries.MessageFilter(**query.filters()), limit=query.limit, after=query.after)
     return {"items": page.rows, "next": page.older}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,7 @@ from django.urls import reverse
 
 from messaging.operations import OPERATE, PUBLISH, REVEAL, VIEW, Actor
 from messaging.operations.access import record_denied
+from messaging.queries.shared import sharing
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -48,7 +50,8 @@ def _needs(codename: str) -> Callable[[View], View]:
             if not user.has_perm(codename):
                 record_denied(actor=actor(request), action=f"page.{str(request.method).lower()}", target=request.path)
                 raise PermissionDenied(codename)
-            return view(request, *args, **kwargs)
+            with sharing() if request.method == "GET" else nullcontext():
+                return view(request, *args, **kwargs)
 
         return cast(View, guarded)
 

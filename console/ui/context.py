@@ -9,8 +9,10 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from console.ui import kept, sample
-from messaging.queries import consumers, overview
+from messaging.queries import overview
+from messaging.queries.consumers import count_backlogs
 from messaging.queries.faults import InjectedFaultRow, injected_faults
+from messaging.queries.shared import consumer_states
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class Shell:
         return self.vitals.scheduled_overdue + self.vitals.schedules_failing
 
 
+PAUSES_SHOWN = 3
 _kept: kept.Kept[Shell] = kept.shell
 
 
@@ -53,22 +56,27 @@ def forget() -> None:
 
 def _read() -> Shell:
     vitals = overview.vitals()
-    rows = [row for name in vitals.paused[:3] if (row := consumers.get_consumer(name))]
     return Shell(
         vitals=vitals,
-        pauses=tuple(
-            Pause(
-                name=row.name,
-                by=row.paused_by,
-                reason=row.pause_reason,
-                since=row.paused_at,
-                until=row.paused_until,
-                backlog=row.backlog,
-            )
-            for row in rows
-        ),
+        pauses=_pauses(vitals.paused[:PAUSES_SHOWN]),
         faults=injected_faults(),
         sample_traffic=sample.is_on(),
         environment=settings.ENVIRONMENT_NAME,
         release=settings.RELEASE,
+    )
+
+
+def _pauses(names: tuple[str, ...]) -> tuple[Pause, ...]:
+    backlogs = count_backlogs(names) if names else {}
+    return tuple(
+        Pause(
+            name=row.name,
+            by=row.paused_by,
+            reason=row.pause_reason,
+            since=row.paused_at,
+            until=row.paused_until,
+            backlog=backlogs.get(row.name, 0),
+        )
+        for row in consumer_states()
+        if row.name in names
     )

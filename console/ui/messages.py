@@ -51,7 +51,7 @@ def message_list(request: HttpRequest) -> HttpResponse:
 
 
 def _list_context(search: Search, page: Any) -> dict[str, Any]:
-    since = search.since or messages.oldest_message(search.where)
+    since = search.since or messages.oldest_message(None if search.where.is_scan else search.where)
     is_countable = since is not None and messages.is_countable(search.where, since=since)
     bars = histogram_of(search.where, since=since, until=search.until) if since and is_countable else None
     return {
@@ -63,7 +63,9 @@ def _list_context(search: Search, page: Any) -> dict[str, Any]:
         "ranges": [(name, words) for name, (_, words) in RANGES.items()] + [("all", "All")],
         "statuses": messages.STATUSES,
         "is_empty_bus": not page.rows and messages.oldest_message() is None,
-        "nearest": messages.nearest_before(search.where) if not page.rows and search.since else None,
+        "nearest": messages.nearest_before(search.where)
+        if search.since and not page.rows and not page.ended_early
+        else None,
     }
 
 

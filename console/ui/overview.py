@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -61,10 +61,10 @@ def _now(request: HttpRequest) -> dict[str, Any]:
 
 
 def _head(request: HttpRequest) -> dict[str, Any]:
-    vitals = _vitals(request)
+    vitals = reads.vitals()
     return {
         "vitals": vitals,
-        "troubles": _troubles(vitals, _listed(request)),
+        "troubles": _troubles(vitals, list_consumers()),
         "windows": WINDOWS,
         "window": window_named(request.GET.get("window", "")),
     }
@@ -88,7 +88,7 @@ def _health(request: HttpRequest) -> dict[str, Any]:
     published = reads.published_per_minute()
     now = clock.now()
     return {
-        "vitals": _vitals(request),
+        "vitals": reads.vitals(),
         "lag_is_high": LAG_SECONDS,
         "silent": silent[:PROCESSES_SHOWN],
         "silent_count": len(silent),
@@ -100,7 +100,7 @@ def _health(request: HttpRequest) -> dict[str, Any]:
 
 
 def _consumers(request: HttpRequest) -> dict[str, Any]:
-    rows = [row for row in _listed(request) if row.status != "retired"]
+    rows = [row for row in list_consumers() if row.status != "retired"]
     return {"lines": marked(rows[:CONSUMERS_SHOWN]), "consumer_count": len(rows)}
 
 
@@ -109,7 +109,7 @@ def _charts(request: HttpRequest) -> dict[str, Any]:
 
 
 def _notices(request: HttpRequest) -> dict[str, Any]:
-    vitals, flows = _vitals(request), sample_traffic()
+    vitals, flows = reads.vitals(), sample_traffic()
     return {
         "quarantined": vitals.quarantined,
         "sample": flows,
@@ -117,20 +117,6 @@ def _notices(request: HttpRequest) -> dict[str, Any]:
         "breakers": open_breakers()[:BREAKERS_SHOWN] if vitals.open_breakers else [],
         "behind": vitals.behind,
     }
-
-
-def _listed(request: HttpRequest) -> list[ConsumerRow]:
-    """Read the consumers once for all parts of this request's page."""
-    if not hasattr(request, "listed_consumers"):
-        request.listed_consumers = list_consumers()  # type: ignore[attr-defined]
-    return cast(list[ConsumerRow], request.listed_consumers)  # type: ignore[attr-defined]
-
-
-def _vitals(request: HttpRequest) -> reads.Vitals:
-    """Read the state of the bus once for all parts of this request's page."""
-    if not hasattr(request, "read_vitals"):
-        request.read_vitals = reads.vitals()  # type: ignore[attr-defined]
-    return cast(reads.Vitals, request.read_vitals)  # type: ignore[attr-defined]
 
 
 def _troubles(vitals: reads.Vitals, consumers: list[ConsumerRow]) -> list[Trouble]:

@@ -38,6 +38,7 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["correlation_id"], name="message_correlation"),
             models.Index(fields=["type", "id"], name="message_type"),
+            models.Index(fields=["key", "id"], condition=models.Q(key__isnull=False), name="message_key"),
         ]
         permissions = [
             ("view_console", "Can see the operations console"),

@@ -16,6 +16,7 @@ from messaging.queries import lanes, rates
 from messaging.queries.lanes import IS_UNRESOLVED
 from messaging.queries.limits import GateRow, gates_of, in_force
 from messaging.queries.pages import is_storable
+from messaging.queries.shared import consumer_states, once
 from messaging.rollups import BATCHES
 
 RATE_WINDOW = timedelta(minutes=5)
@@ -79,6 +80,7 @@ class ConsumerRow:
     """Breaker and override, where it has either."""
 
 
+@once
 def list_consumers() -> list[ConsumerRow]:
     """Worst first: by dead letters' and failures' rate, then age of the oldest unhandled delivery."""
     return sorted(_read(), key=_badness)
@@ -87,6 +89,12 @@ def list_consumers() -> list[ConsumerRow]:
 def get_consumer(name: str) -> ConsumerRow | None:
     """Return one consumer, or None when no deploy ever registered it."""
     return next(iter(_read(name)), None) if name and is_storable(name) else None
+
+
+def count_backlogs(names: Sequence[str]) -> dict[str, int]:
+    """Count what waits for these consumers, those without anything left out."""
+    waiting = Delivery.objects.filter(consumer__in=names)
+    return dict(waiting.values_list("consumer").annotate(Count("message_id")).order_by())
 
 
 def _badness(row: ConsumerRow) -> tuple[object, ...]:
@@ -99,7 +107,7 @@ def _badness(row: ConsumerRow) -> tuple[object, ...]:
 def _read(name: str = "") -> list[ConsumerRow]:
     """Read every consumer, or one, in eight statements."""
     now = clock.now()
-    states = list(ConsumerState.objects.filter(**({"name": name} if name else {})))
+    states = ConsumerState.objects.filter(name=name) if name else consumer_states()
     narrow = {"consumer": name} if name else {}
     subscriptions: dict[str, list[str]] = defaultdict(list)
     for consumer, contract in Subscription.objects.filter(**narrow).order_by("type").values_list("consumer", "type"):
@@ -111,8 +119,10 @@ def _read(name: str = "") -> list[ConsumerRow]:
     blocked = lanes.count_blocked_keys(name)
     minutes = rates.minutes_until(now, count=HISTORY_MINUTES)
     tallies: dict[str, list[rates.Tally]] = defaultdict(list)
-    for tally in rates.tallies(since=minutes[0], consumer=name):
-        tallies[tally.consumer].append(tally)
+    # From a minute before: the same read as that of the charts beside the list.
+    for tally in rates.tallies(since=minutes[0] - timedelta(minutes=1), consumer=name):
+        if tally.minute >= minutes[0]:
+            tallies[tally.consumer].append(tally)
     gates = gates_of([state.name for state in states])
     histograms = rates.histograms(since=now - FAILING_WINDOW, by="consumer", consumer=name)
     return [

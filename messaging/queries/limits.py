@@ -12,6 +12,7 @@ from django.db.models import Q
 from messaging import clock
 from messaging.limits import Circuit
 from messaging.models import ConsumerState, Gate
+from messaging.queries import shared
 from messaging.queries.pages import is_storable
 
 
@@ -60,13 +61,19 @@ def get_dependency(name: str) -> GateRow | None:
 
 def gates_of(consumers: list[str]) -> dict[str, GateRow]:
     """Return the gates of consumers that have one, by name."""
-    found = Gate.objects.filter(kind=Gate.Kind.CONSUMER, name__in=consumers)
+    names = set(consumers)
+    found = (gate for gate in shared.gates() if gate.kind == Gate.Kind.CONSUMER and gate.name in names)
     return {gate.name: _row(gate, (gate.name,)) for gate in found}
+
+
+def open_gates() -> list[Gate]:
+    """Return the gates whose breaker is open or half open, the oldest first."""
+    return sorted((gate for gate in shared.gates() if gate.opened_at), key=lambda gate: (gate.opened_at, gate.id))
 
 
 def open_breakers() -> list[GateRow]:
     """Return what is open or half open, the oldest first."""
-    gates = list(Gate.objects.filter(opened_at__isnull=False).order_by("opened_at"))
+    gates = open_gates()
     users = _users() if any(gate.kind == Gate.Kind.DEPENDENCY for gate in gates) else {}
     return [
         _row(gate, tuple(users.get(gate.name, ())) if gate.kind == Gate.Kind.DEPENDENCY else (gate.name,))

@@ -38,7 +38,7 @@ class MessageFilter:
     def is_scan(self) -> bool:
         """Whether something is asked for that no index serves: each message of the time has to be looked at."""
         by_attempts = bool(self.consumer) and self.status in {None, "handled"}
-        return not self.correlation_id and bool(self.key or self.source or by_attempts)
+        return not (self.correlation_id or self.key) and bool(self.source or by_attempts)
 
 
 def matching(where: MessageFilter) -> QuerySet[Message]:

@@ -63,6 +63,8 @@ DEAD_CAP = 100_000
 """All bars together count no more messages that stand in a hot table."""
 SCANNED = 20_000
 """Of more messages no histogram is made where no index serves what is asked for."""
+LOOKED_AT = 5_000
+"""Of more messages no page looks for what no index serves."""
 LOOK_BACK = 2_000
 """So many messages before a window without a match are looked at for one."""
 _FINAL = (Attempt.Outcome.HANDLED, Attempt.Outcome.IGNORED, Attempt.Outcome.DROPPED, Attempt.Outcome.DEAD_LETTERED)
@@ -93,8 +95,33 @@ class MessageRow:
 def list_messages(
     where: MessageFilter, *, limit: int = 50, after: UUID | None = None, before: UUID | None = None
 ) -> Page[MessageRow]:
-    """Newest first. ``after`` continues to older rows, ``before`` to newer ones."""
-    return keyset_page(matching(where).only(*_COLUMNS), _rows, limit=limit, after=after, before=before)
+    """Newest first. ``after`` continues to older rows, ``before`` to newer ones.
+
+    By a source or a consumer, which no index serves, a page looks at LOOKED_AT messages at most: it may hold few rows,
+    or none, and still have a cursor.
+    """
+    rows = matching(where).only(*_COLUMNS)
+    last = _last_looked_at(where, after=after, before=before) if where.is_scan else None
+    if last is not None:
+        rows = rows.filter(id__lte=last) if before else rows.filter(id__gte=last)
+    page = keyset_page(rows, _rows, limit=limit, after=after, before=before)
+    if last is None or (page.newer if before else page.older):
+        return page
+    if before:
+        return replace(page, newer=last, older=page.older or UUID(int=before.int + 1), ended_early=time_of(last))
+    newer = page.newer or (UUID(int=after.int - 1) if after else None)
+    return replace(page, older=last, newer=newer, ended_early=time_of(last))
+
+
+def _last_looked_at(where: MessageFilter, *, after: UUID | None, before: UUID | None) -> UUID | None:
+    """Return the message at which a page ends, whatever it found; None where it comes to the end before."""
+    all_of_it = matching(MessageFilter(type=where.type, since=where.since, until=where.until))
+    if before:
+        all_of_it = all_of_it.filter(id__gt=before).order_by("id")
+    else:
+        all_of_it = (all_of_it.filter(id__lt=after) if after else all_of_it).order_by("-id")
+    found = list(all_of_it.values_list("id", flat=True)[LOOKED_AT - 1 : LOOKED_AT + 1])
+    return found[0] if len(found) > 1 else None
 
 
 def count_messages(where: MessageFilter) -> CappedCount:

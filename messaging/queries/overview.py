@@ -12,10 +12,8 @@ from django.db.models import Count, Min, Q, QuerySet, Value
 
 from messaging import clock
 from messaging.models import (
-    ConsumerState,
     DeadLetter,
     Delivery,
-    Gate,
     OutboxEntry,
     QuarantinedMessage,
     RollupDelta,
@@ -23,11 +21,12 @@ from messaging.models import (
     ScheduledMessage,
     Total,
     TypeTotal,
-    Worker,
 )
 from messaging.queries import rates
 from messaging.queries.lanes import IS_UNRESOLVED
+from messaging.queries.limits import open_gates
 from messaging.queries.scheduling import OVERDUE
+from messaging.queries.shared import consumer_states, once, processes
 from messaging.settings import options
 
 _SERIES_OF: dict[str, str] = {
@@ -114,6 +113,7 @@ class TypeRow:
     count: int
 
 
+@once
 def vitals() -> Vitals:
     """Read the state of the bus in four statements."""
     now = clock.now()
@@ -132,9 +132,7 @@ def vitals() -> Vitals:
         backlog=backlog,
         oldest_at=oldest_at,
         paused=tuple(name for name, is_paused, _ in held if is_paused),
-        open_breakers=tuple(
-            Gate.objects.filter(opened_at__isnull=False).order_by("opened_at").values_list("name", flat=True)
-        ),
+        open_breakers=tuple(gate.name for gate in open_gates()),
         behind=tuple(name for name, _, is_behind in held if is_behind),
         quarantined=counts["quarantine"][0],
         scheduled=counts["scheduled"][0],
@@ -145,11 +143,11 @@ def vitals() -> Vitals:
 
 def _held(now: datetime) -> list[tuple[str, bool, bool]]:
     """Return the consumers that are paused, behind, or both."""
-    rows = ConsumerState.objects.filter(Q(paused_at__isnull=False) | Q(behind_since__isnull=False), retired_at=None)
     return [
         (row.name, row.paused_at is not None and (row.paused_until is None or row.paused_until > now),
          row.behind_since is not None)
-        for row in rows.order_by("name")
+        for row in consumer_states()
+        if row.retired_at is None and (row.paused_at or row.behind_since)
     ]  # fmt: skip
 
 
@@ -285,5 +283,5 @@ def workers(*, now: datetime | None = None) -> list[WorkerRow]:
             heartbeat_at=worker.heartbeat_at,
             is_alive=worker.heartbeat_at >= stale_before,
         )
-        for worker in Worker.objects.order_by("role", "name", "id")
+        for worker in processes()
     ]

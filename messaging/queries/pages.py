@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -25,6 +26,8 @@ class Page(Generic[Row]):
     rows: tuple[Row, ...]
     older: UUID | None
     newer: UUID | None
+    ended_early: datetime | None = None
+    """Set where no index serves what is asked for: so far this page looked, and its cursor looks on from there."""
 
 
 @dataclass(frozen=True, kw_only=True)

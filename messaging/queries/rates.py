@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils.dateparse import parse_datetime
 
 from messaging.models import Attempt, Rollup, RollupDelta
+from messaging.queries.shared import once
 from messaging.rollups import BOUNDS_MS, histogram
 
 _LOWER: dict[str, int] = {"1": 0, **{str(high): low for low, high in pairwise(BOUNDS_MS)}, "inf": BOUNDS_MS[-1]}
@@ -59,6 +60,7 @@ def percentile(buckets: Mapping[str, int], share: float) -> float | None:
     return float(BOUNDS_MS[-1])
 
 
+@once
 def tallies(*, since: datetime, consumer: str = "") -> list[Tally]:
     """Count attempt outcomes per consumer and minute from ``since`` on, in one statement."""
     sql = f"""

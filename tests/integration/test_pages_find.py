@@ -18,6 +18,7 @@ from django.urls import reverse
 from console.ui import context
 from messaging import clock
 from messaging.models import AuditRecord, DeadLetter
+from messaging.queries import messages
 from tests import rows
 from tests.pages import EVIL, GROUP, ORDER, failed_order, row_ids, signed_in
 
@@ -105,6 +106,26 @@ class TestMessages:
             address = reverse("messages") + older[1].replace("&amp;", "&") if older else ""
         assert len(seen) == 120
         assert set(seen) == expected
+
+    def test_looks_for_a_rare_source_a_bounded_way_at_a_time(
+        self, viewer: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(messages, "LOOKED_AT", 10)
+        expected = {str(rows.message(age=age, source="warehouse").id) for age in (5.5, 31.5, 32.5)}
+        for number in range(60):
+            rows.message(age=number)
+        address, seen, steps = reverse("messages") + "?source=warehouse&range=all", [], 0
+        while address:
+            response = viewer.get(address)
+            seen += row_ids(response)
+            older = re.search(r'rel="next" href="([^"]+)"', response.content.decode())
+            address = reverse("messages") + older[1].replace("&amp;", "&") if older else ""
+            steps += 1
+        assert sorted(seen) == sorted(expected)
+        assert steps == 7  # 63 messages, ten at a time
+        nothing = viewer.get(reverse("messages") + "?source=nowhere&range=all").content.decode()
+        assert "Look further back" in nothing
+        assert "none matches" not in nothing
 
     def test_narrows_by_chips_of_the_url(self, viewer: Client) -> None:
         wanted = failed_order().message_id
