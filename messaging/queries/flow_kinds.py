@@ -24,7 +24,7 @@ from messaging.queries.pages import Page, is_storable, keyset_page
 from messaging.queries.statuses import UNRESOLVED
 from messaging.sagas import all_sagas
 
-MESSAGE_CAP, ATTEMPT_CAP, WAITING_CAP = 10_000, 40_000, 10_000
+MESSAGE_CAP, ATTEMPT_CAP, WAITING_CAP = 4_000, 16_000, 4_000
 _FAILED = {
     Attempt.Outcome.RETRIED, Attempt.Outcome.DEAD_LETTERED, Attempt.Outcome.CRASHED, Attempt.Outcome.DROPPED,
 }  # fmt: skip
