@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from django.db import connection
@@ -92,19 +92,25 @@ class Relay:
     def _relay_until(self, stop: threading.Event, hints: Hints) -> None:
         wait, looks, gathering = FIRST_WAIT, 0, Gathering()
         while not stop.is_set():
+            was_idle = self._presence.is_idle
             taken = self.step()
             if taken:
                 wait, looks = FIRST_WAIT, looks + 1
                 gathering.note(taken)
-                self._mark_idle(looks < BUSY_LOOKS or not gathering.seconds())
-                if taken < options().relay_batch:
-                    stop.wait(gathering.seconds())
-                continue
-            looks = 0
-            self._look_at_broker()
-            if not self._presence.is_idle:
-                # Mark first, look once more, then wait: a commit in between is seen by one of the two.
+                pause = gathering.seconds()
+                self._mark_idle(looks < BUSY_LOOKS or not pause)
+                if taken >= options().relay_batch:
+                    continue
+                if pause:
+                    stop.wait(pause)
+                    continue
+            else:
+                looks = 0
+                self._look_at_broker()
                 self._mark_idle(True)
+            if not was_idle:
+                # Mark first, look once more, then wait: a commit in between is seen by one of the two. Where the mark
+                # has stood since before the look, whatever came meanwhile has hinted.
                 continue
             # A publish that began before the mark sends no hint, so the first waits are short.
             wait = FIRST_WAIT if hints.wait(wait) else min(wait * 2, options().poll_seconds)
@@ -117,7 +123,7 @@ class Relay:
             if store().move_due(options().relay_batch) < options().relay_batch:
                 self._due_at = now + options().poll_seconds
         relayed = fan_out()
-        work = dict(relayed.deliveries)
+        self._wake_for(relayed.deliveries)  # first, so that a new message waits for no housekeeping
         if now >= self._rescue_at:
             self._rescue_at = now + RESCUE_EVERY
             rescue.rescue()
@@ -126,14 +132,14 @@ class Relay:
             self._look_at = now + options().poll_seconds
             self._shut = gate.shut()
             pressure.note()
-            for consumer in store().claimable():
-                work.setdefault(consumer, options().chunk_limit * options().wakeups_per_consumer)
-        self._wake({name: count for name, count in work.items() if name not in self._shut and _is_worth_waking(name)})
+            most = options().chunk_limit * options().wakeups_per_consumer
+            self._wake_for({name: most for name in store().claimable() if name not in relayed.deliveries})
         if relayed.taken:
             signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
         return relayed.taken
 
-    def _wake(self, work: dict[str, int]) -> None:
+    def _wake_for(self, deliveries: Mapping[str, int]) -> None:
+        work = {name: count for name, count in deliveries.items() if name not in self._shut and _is_worth_waking(name)}
         try:
             wake(work, self._outstanding)
         except TransportUnavailable as error:
