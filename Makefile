@@ -8,7 +8,7 @@ PY = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test check format lock assets screenshots bench chaos sweep simulate clean
+.PHONY: help up install dev test check format lock assets screenshots bench bench-all chaos sweep simulate clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,11 @@ screenshots: dev ## Photograph every page into docs/, both sizes, light and dark
 
 bench: dev ## Measure the order workload beside raw Celery
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-all: dev ## Measure everything that docs/performance.md shows: some hours on a quiet machine
+	@for part in limit "" scaling embedded sustained livefeed overhead "growth --history 10000000" plots report; do \
+		$(PY) -m benchmarks$${part:+.$$part} $$([ -n "$$part" ] || echo --full) || exit 1; \
+	done
 
 sweep: dev ## Kill a process at every hit of every failpoint and recount (PAIRS=1: a second kill in each recovery)
 	@$(PY) -m tests.sweep --setup postgresql $(if $(PAIRS),--pairs) $(ARGS)

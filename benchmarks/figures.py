@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -26,6 +26,8 @@ class Run:
     missing: int
     duplicated: int
     error: str = ""
+    samples: list[float] = field(default_factory=list)
+    """Of a latency measure: what each event took, in milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,22 @@ def summarise(runs: Sequence[Run]) -> list[Summary]:
         _summary(key, values, by_key.get((key[0], key[1], REFERENCE), {}) if key[2] != REFERENCE else {})
         for key, values in by_key.items()
     ]
+
+
+def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the percentiles 0 to 100 of every latency measure, all rounds of a system together, in milliseconds."""
+    pooled: dict[tuple[str, str, str], list[float]] = {}
+    for run in runs:
+        pooled.setdefault((run.handler, run.measure, run.system), []).extend(run.samples)
+    return [
+        {"handler": handler, "measure": measure, "system": system, "ms": _percentiles(sorted(samples))}
+        for (handler, measure, system), samples in pooled.items()
+        if samples
+    ]
+
+
+def _percentiles(samples: list[float]) -> list[float]:
+    return [round(samples[min(len(samples) - 1, len(samples) * percent // 100)], 3) for percent in range(101)]
 
 
 def _summary(key: tuple[str, str, str], values: dict[int, float], reference: dict[int, float]) -> Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,11 +80,10 @@ def latency(stage: Stage, n: int, *, rate: float = LATENCY_RATE) -> Figures:
         stage.produce(n, rate=rate, commits=path)
         for _ in stage.wait_for(WARM + n):
             pass
-        import json
-
         commits: dict[str, float] = json.loads(path.read_text())
     reserved = stage.reserved_at()
     taken = sorted((reserved[order] - committed) * 1000 for order, committed in commits.items())
+    stage.samples = [round(milliseconds, 3) for milliseconds in taken]
     suffix = "" if rate == LATENCY_RATE else f"_{rate:.0f}"
     percentiles = {percent: taken[min(len(taken) - 1, len(taken) * percent // 100)] for percent in (50, 95, 99)}
     return {f"p{percent}{suffix}": milliseconds for percent, milliseconds in percentiles.items()}

@@ -14,8 +14,8 @@ from typing import Any
 import celery
 import django
 
-from benchmarks import grown, targets, traced, watched
-from benchmarks.figures import Run, summarise
+from benchmarks import grown, sections, targets, traced, watched
+from benchmarks.figures import Run, curves, summarise
 from benchmarks.measures import FIGURES, MEASURES
 from benchmarks.servers import ROOT, Servers
 from benchmarks.systems import REFERENCE, SYSTEMS
@@ -54,6 +54,7 @@ def document(runs: Sequence[Run], given: dict[str, Any]) -> dict[str, Any]:
         "conditions": given,
         "reference": REFERENCE,
         "results": [summary.as_dict() for summary in summarise(runs)],
+        "curves": curves(runs),
         "checked_runs": len(runs),
         "failed_checks": [
             f"{run.system} {run.measure}: {run.error or f'{run.missing} missing, {run.duplicated} duplicated'}"
@@ -80,8 +81,8 @@ def table(summary: dict[str, Any]) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| measure | system | x tuned Celery | 95 % | min-max | median | min-max | unit |",
-        "|---|---|---|---|---|---|---|---|",
+        "| measure | system | x tuned Celery | 95 % | min-max | median | min-max | unit | runs |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     order = {name: position for position, name in enumerate(FIGURES)}
     for row in sorted(rows, key=lambda row: (order[row["measure"]], row["system"] == REFERENCE)):
@@ -91,6 +92,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             figure.title + (" (less is better)" if figure.is_cost else ""), SYSTEMS[row["system"]].title, ratio,
             _span(row["low"], row["high"], "{:.2f}"), _span(row["ratio_min"], row["ratio_max"], "{:.2f}"),
             _number(row["median"]), f"{_number(row['min'])}-{_number(row['max'])}", figure.unit,
+            str(row["runs"]),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -133,7 +135,10 @@ def _page(summary: dict[str, Any]) -> str:
     )
     growth = grown.read()
     return page.format(
-        targets=targets.table(targets.verdicts(summary["results"], growth)),
+        targets=targets.table(
+            targets.verdicts(summary["results"], growth, sections.read("sustained"), sections.read("embedded"))
+        ),
+        **sections.texts(),
         growth=grown.text(growth),
         overhead=traced.text(traced.read()),
         feed=watched.text(watched.read()),

@@ -18,8 +18,13 @@ from benchmarks.stage import Stuck, environment, open_stage
 from benchmarks.systems import REFERENCE, SYSTEMS
 
 HANDLERS = ("insert", "contended", "call")
-QUICK = {"rounds": 2, "n": 1000, "measures": ["drain", "e2e", "latency", "kill"]}
-FULL = {"rounds": 10, "n": 5000, "measures": list(MEASURES)}
+QUICK = {
+    "rounds": 2, "n": 1000, "measures": ["drain", "e2e", "latency", "kill"], "systems": ["bus", REFERENCE],
+    "handlers": ["insert"],
+}  # fmt: skip
+FULL = {"rounds": 10, "n": 2000, "measures": list(MEASURES), "systems": list(SYSTEMS), "handlers": list(HANDLERS)}
+PEER_ROUNDS, KILL_ROUNDS = 3, 3
+"""Of a full run: how many of its rounds measure what is no target of its own, and takes the longest."""
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -53,13 +58,25 @@ def _measure(running: Servers, arguments: argparse.Namespace, runs: list[Run]) -
     for number in range(arguments.rounds):
         for handler in arguments.handlers:
             for measure in arguments.measures:
-                if measure in arguments.once and number:
-                    continue
                 # Every other round the other way round, so that none always has the cooler machine.
                 for name in arguments.systems if number % 2 == 0 else arguments.systems[::-1]:
+                    if not _is_due(arguments, number, handler, measure, name):
+                        continue
                     run = _one(running, templates[name], number, handler, measure, name, arguments.n)
                     runs.append(run)
                     print(report.progress(run, arguments.rounds), flush=True)
+
+
+def _is_due(arguments: argparse.Namespace, number: int, handler: str, measure: str, name: str) -> bool:
+    """Say whether this round measures it. What the caller has named himself is measured in each."""
+    if arguments.is_chosen:
+        return True
+    if measure == "kill":  # it waits for rescue, which takes its time
+        repeated = arguments.full and name in {"bus", REFERENCE}
+        return handler == "insert" and number < (KILL_ROUNDS if repeated else 1) and name != "celery-stock"
+    if handler != "insert":
+        return name in {"bus", REFERENCE} and measure == "drain"
+    return name in {"bus", REFERENCE} or (name == "bus-batch" and measure in {"drain", "e2e"}) or number < PEER_ROUNDS
 
 
 def _template(running: Servers, name: str) -> str:
@@ -79,27 +96,27 @@ def _one(running: Servers, template: str, number: int, handler: str, measure: st
         missing, duplicated = stage.missing_and_duplicated()
     return Run(
         round=number, handler=handler, measure=measure, system=name, n=orders, figures=figures, missing=missing,
-        duplicated=duplicated, error=error,
+        duplicated=duplicated, error=error, samples=stage.samples,
     )  # fmt: skip
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="ten rounds of everything; without it two quick rounds")
+    parser.add_argument(
+        "--full", action="store_true", help="ten rounds of the targets, three of the peers; without it two quick rounds"
+    )
     parser.add_argument("--quick", action="store_true", help="two rounds, under three minutes (the default)")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--n", type=int, help="orders of one measure")
     parser.add_argument("--measures", type=_words, help=f"of {', '.join(MEASURES)}, separated by commas")
-    parser.add_argument("--systems", type=_words, default=["bus", REFERENCE], help=f"of {', '.join(SYSTEMS)}")
-    parser.add_argument("--handlers", type=_words, default=["insert"], help=f"of {', '.join(HANDLERS)}")
+    parser.add_argument("--systems", type=_words, help=f"of {', '.join(SYSTEMS)}")
+    parser.add_argument("--handlers", type=_words, help=f"of {', '.join(HANDLERS)}")
     parser.add_argument(
         "--output", type=Path, default=ROOT, help="where benchmarks/latest.json and docs/performance.md are written"
     )
     parser.add_argument("--dry", action="store_const", const=None, dest="output", help="print only, write no files")
     arguments = parser.parse_args(given)
-    arguments.once = (
-        [] if arguments.full or arguments.measures else ["kill"]
-    )  # it waits for rescue, which takes its time
+    arguments.is_chosen = bool(arguments.measures or arguments.systems or arguments.handlers)
     for name, value in (FULL if arguments.full else QUICK).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)

@@ -46,6 +46,8 @@ class Stage:
         self._servers = servers
         self._log = log
         self._processes: list[subprocess.Popen[bytes]] = []
+        self.samples: list[float] = []
+        """What a measure has to say about single events, beside its figures."""
         self.environment = environment(
             servers, system, database=database, handler=handler, home=servers.directory / "home"
         )
@@ -70,11 +72,11 @@ class Stage:
 
     def produce(self, n: int, *, rate: float | None = None, commits: Path | None = None) -> dict[str, float]:
         """Run one producer to its end and return what it reports."""
-        return _report_of(self._producer(n, rate=rate, commits=commits))
+        return _report_of(self.producer(n, rate=rate, commits=commits))
 
     def produce_in_parallel(self, n: int, producers: int) -> dict[str, float]:
         """Run several producers that start together; ``n`` is their sum."""
-        started = [self._producer(n // producers, wait=True) for _ in range(producers)]
+        started = [self.producer(n // producers, wait=True) for _ in range(producers)]
         for process in started:
             assert process.stdout is not None
             process.stdout.readline()
@@ -86,9 +88,10 @@ class Stage:
         first, last = min(one["started_at"] for one in reports), max(one["ended_at"] for one in reports)
         return {"started_at": first, "ended_at": last, "rate": n / (last - first)}
 
-    def _producer(
+    def producer(
         self, n: int, *, rate: float | None = None, commits: Path | None = None, wait: bool = False
     ) -> subprocess.Popen[str]:
+        """Start one producer, at ``rate`` orders a second or as fast as it can."""
         command = [self.system.python, "-m", "benchmarks.produce", "--publisher", self.system.publisher, "--n", str(n)]
         command += ["--rate", str(rate)] if rate else []
         command += ["--commits", str(commits)] if commits else []
@@ -99,10 +102,18 @@ class Stage:
                 text=True,
             )  # fmt: skip
 
+    def run(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command of the system's interpreter beside everything else; the caller waits for it."""
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [self.system.python, *command], cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log,
+            )  # fmt: skip
+
     def read(self) -> Reading:
         """Read all counters, the count last, so that none of its work is missing from the others."""
         cpu, database_cpu = self._cpu_of_consumers(), cpu_of(self._servers.postgresql)
-        row = self._row(
+        row = self.row(
             "SELECT sum(xact_commit)::bigint, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
             " FROM pg_stat_database WHERE datname = current_database()"
         )
@@ -126,10 +137,10 @@ class Stage:
         tables = self.connection.execute(
             "SELECT relid::regclass::text FROM pg_stat_user_tables WHERE relname NOT IN ('orders', 'reservations')"
         ).fetchall()
-        return sum(int(self._row(f"SELECT count(*) FROM ONLY {table}")[0]) for (table,) in tables)
+        return sum(int(self.row(f"SELECT count(*) FROM ONLY {table}")[0]) for (table,) in tables)
 
     def count(self) -> int:
-        return int(self._row("SELECT count(*) FROM reservations")[0])
+        return int(self.row("SELECT count(*) FROM reservations")[0])
 
     def wait_for(self, count: int, *, every: float = 0.05, stuck_after: float = 30.0) -> Iterator[Reading]:
         """Yield readings until ``count`` reservations exist.
@@ -151,7 +162,7 @@ class Stage:
 
     def span(self, *, beside: int = 0) -> tuple[float, float]:
         """Return the times of the first and last reservation, leaving the first ``beside`` out."""
-        first, last = self._row(
+        first, last = self.row(
             "SELECT extract(epoch FROM min(created_at)), extract(epoch FROM max(created_at)) FROM"
             " (SELECT created_at FROM reservations ORDER BY created_at OFFSET %s) AS counted", beside,
         )  # fmt: skip
@@ -163,13 +174,13 @@ class Stage:
 
     def missing_and_duplicated(self) -> tuple[int, int]:
         """Count orders without a reservation, and reservations made more than once."""
-        row = self._row(
+        row = self.row(
             "SELECT count(*) FILTER (WHERE r.order_id IS NULL), coalesce(sum(r.runs - 1), 0)"
             " FROM orders o LEFT JOIN reservations r ON r.order_id = o.id"
         )
         return int(row[0]), int(row[1])
 
-    def _row(self, query: str, *parameters: Any) -> tuple[Any, ...]:
+    def row(self, query: str, *parameters: Any) -> tuple[Any, ...]:
         row = self.connection.execute(query.encode(), parameters or None).fetchone()
         assert row is not None
         return row

@@ -29,8 +29,8 @@ class Verdict:
         return f"| {self.title} | {self.target} | {self.figure} | {self.spread} | {self.state} |"
 
 
-def verdicts(results: list[Row], growth: dict[str, Any] | None) -> list[Verdict]:
-    """Judge every target by the results of this run, and by the growth figures if they were taken."""
+def verdicts(results: list[Row], growth: Row | None, sustained: Row | None, embedded: Row | None) -> list[Verdict]:
+    """Judge every target by the results of this run, and by the figures of the other commands that were taken."""
     find = _finder(results)
     return [
         _ratio(find("insert", "drain", "bus"), "drain of a backlog, one INSERT", least=6),
@@ -38,13 +38,13 @@ def verdicts(results: list[Row], growth: dict[str, Any] | None) -> list[Verdict]
         _ratio(find("contended", "drain", "bus"), "drain, contended rows", least=3),
         _ratio(find("call", "drain", "bus"), "drain, 5 ms call", least=1),
         _ratio(find("insert", "e2e", "bus"), "end to end, 1 producer", least=1.5),
-        Verdict(title="sustained, 4 producers, ten minutes", target="backlog flat"),
+        _sustained(sustained),
         *_publish(growth),
         _ratio(find("insert", "p50", "bus"), "latency at 50/s, p50", most=1.5),
         _ratio(find("insert", "p99", "bus"), "latency at 50/s, p99", most=2),
         _ahead(results, "drain", "ahead of any other durable peer on drain"),
         _ahead(results, "e2e", "ahead of any other durable peer end to end"),
-        Verdict(title="embedded on SQLite", target="at least raw Celery's drain on Redis"),
+        _embedded(embedded),
         _history(growth),
         _pages(growth),
         _kill(find("insert", "missing", "bus"), find("insert", "duplicated", "bus")),
@@ -83,6 +83,30 @@ def _ahead(results: list[Row], measure: str, title: str) -> Verdict:
     ratio = rows["bus"]["median"] / best["median"]
     figure = f"{ratio:.2f}x {SYSTEMS[best['system']].title}, the best of {len(peers)}"
     return Verdict(title=title, target="above 1x the best", figure=figure, spread="of medians", state=_state(ratio > 1))
+
+
+def _sustained(found: Row | None) -> Verdict:
+    title = f"sustained, 4 producers at 80 % of the limit, {found['minutes'] if found else 10:g} minutes"
+    target = "backlog flat, no growth of any hot table"
+    if not found:
+        return Verdict(title=title, target=target)
+    figure = (
+        f"{found['rate']:,.0f}/s; backlog {found['backlog'][0]:.0f}, then {found['backlog'][1]:.0f};"
+        f" hot tables {found['hot_mb'][0]:.1f} MB, then {found['hot_mb'][1]:.1f}"
+    )
+    spread = f"at most {found['most_backlog']:,} waiting"
+    return Verdict(title=title, target=target, figure=figure, spread=spread, state=_state(found["is_flat"]))
+
+
+def _embedded(found: Row | None) -> Verdict:
+    title, target = "embedded on SQLite", "at least tuned Celery's drain on Redis"
+    if not found:
+        return Verdict(title=title, target=target)
+    drain = found["drain"]
+    return Verdict(
+        title=title, target=target, figure=f"{drain['ratio']:.2f}x", state=_state(drain["ratio"] >= 1),
+        spread=f"{drain['min']:.2f}-{drain['max']:.2f}, {found['rounds']} pairs",
+    )  # fmt: skip
 
 
 def _publish(growth: dict[str, Any] | None) -> list[Verdict]:

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from pydantic import BaseModel
 
-from benchmarks.orders.work import KIND, call_outside, reserve, reserve_many
+from benchmarks.orders.work import KIND, call_outside, notice, reserve, reserve_many
 from messaging import Batch, BatchContext, Context, Event, consumer, publish, publish_many
 
 
@@ -30,6 +30,7 @@ class OrderPlaced(Event, version=1):
     items: tuple[Line, ...]
 
 
+CONSUMERS = int(os.environ.get("BENCH_CONSUMERS", "1"))
 IS_BATCH = os.environ.get("BENCH_CONSUMER_KIND") == "batch"
 GUARANTEE: Literal["exactly_once", "at_least_once"] = "at_least_once" if KIND == "call" else "exactly_once"
 
@@ -53,6 +54,15 @@ if IS_BATCH:
     consumer(OrderPlaced, name="orders.reserve", batch=Batch(size=100, seconds=0.05))(reserve_orders)
 else:
     consumer(OrderPlaced, name="orders.reserve", guarantee=GUARANTEE)(reserve_order)
+
+
+def notice_order(event: OrderPlaced, context: Context) -> None:
+    """Take notice of an order, as one of many consumers."""
+    notice(int(context.consumer.rpartition("_")[2]), event.order_id)
+
+
+for number in range(1, CONSUMERS):
+    consumer(OrderPlaced, name=f"orders.notice_{number}")(notice_order)
 
 
 def publish_order(order: dict[str, Any]) -> None:

@@ -11,6 +11,14 @@ CREATE TABLE reservations (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     runs integer NOT NULL DEFAULT 1
 );
+-- The same for further consumers of the event.
+CREATE TABLE notices (
+    consumer integer NOT NULL,
+    order_id uuid NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    runs integer NOT NULL DEFAULT 1,
+    PRIMARY KEY (consumer, order_id)
+);
 CREATE TABLE stock (
     sku integer PRIMARY KEY,
     reserved bigint NOT NULL DEFAULT 0

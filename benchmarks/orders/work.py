@@ -23,6 +23,10 @@ RESERVE_MANY = (
     "INSERT INTO reservations (order_id) SELECT unnest(%s::uuid[])"
     " ON CONFLICT (order_id) DO UPDATE SET runs = reservations.runs + 1"
 )
+NOTICE = (
+    "INSERT INTO notices (consumer, order_id) VALUES (%s, %s)"
+    " ON CONFLICT (consumer, order_id) DO UPDATE SET runs = notices.runs + 1"
+)
 TAKE_STOCK = "UPDATE stock SET reserved = reserved + 1 WHERE sku = %s"
 
 
@@ -66,7 +70,13 @@ def reserve(order_id: str | UUID) -> None:
     with connection.cursor() as cursor:
         if KIND == "contended":
             cursor.execute(TAKE_STOCK, [UUID(str(order_id)).int % STOCK_ROWS])
-        cursor.execute(RESERVE, [order_id])
+        cursor.execute(RESERVE, [str(order_id)])  # SQLite knows no UUID
+
+
+def notice(consumer: int, order_id: UUID) -> None:
+    """Do what a further consumer of the order does."""
+    with connection.cursor() as cursor:
+        cursor.execute(NOTICE, [consumer, order_id])
 
 
 def reserve_many(order_ids: list[UUID]) -> None:
