@@ -32,6 +32,8 @@ class System:
     needs_stomp: bool = False
     is_peer: bool = False
     """Runs in the peers' environment."""
+    is_durable: bool = False
+    """Of a peer: its message is committed with the order, so a process that dies between cannot lose it."""
     settle_seconds: float = 8.0
     """After the kills: how long to wait without progress before what is missing counts as lost."""
 
@@ -81,11 +83,11 @@ PEERS = (
     _peer(
         "procrastinate", "with_procrastinate",
         *[(*_DJANGO, "procrastinate", "worker", "--concurrency", "1")] * CONSUMERS,
-        prepare=_MIGRATE,
+        is_durable=True, prepare=_MIGRATE,
     ),
     _peer(
         "pgqueuer", "with_pgqueuer", *[(_PEER, "-m", "benchmarks.peers.with_pgqueuer")] * CONSUMERS,
-        prepare=((_PEER, "-m", "benchmarks.peers.install_pgqueuer"),),
+        is_durable=True, prepare=((_PEER, "-m", "benchmarks.peers.install_pgqueuer"),),
     ),
     _peer(
         "dramatiq", "with_dramatiq",
@@ -98,11 +100,11 @@ PEERS = (
     ),
     _peer(
         "django-tasks", "with_django_tasks", *[(*_DJANGO, "db_worker", "--no-startup-delay", "-v", "0")] * CONSUMERS,
-        prepare=_MIGRATE,
+        is_durable=True, prepare=_MIGRATE,
     ),
     _peer(
         "django-outbox-pattern", "with_outbox_pattern", (*_DJANGO, "publish"), *[(*_DJANGO, *_STOMP)] * CONSUMERS,
-        prepare=_MIGRATE, needs_stomp=True,
+        is_durable=True, prepare=_MIGRATE, needs_stomp=True,
     ),
 )  # fmt: skip
 SYSTEMS = {
