@@ -68,7 +68,7 @@ def _accept(request: HttpRequest) -> dict[str, Any]:
 def list_messages(request: HttpRequest, query: Query[MessageQuery]) -> Any:
     """List messages, newest first.
 
-    By `source` or `consumer` a page looks at 5,000 messages at most: it may hold fewer than `limit`, or none. Go on
+    By `source` or `consumer` a page looks at 2,000 messages at most: it may hold fewer than `limit`, or none. Go on
     while there is a `next`.
     """
     query.only_known(request)

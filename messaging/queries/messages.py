@@ -63,7 +63,7 @@ DEAD_CAP = 100_000
 """All bars together count no more messages that stand in a hot table."""
 SCANNED = 20_000
 """Of more messages no histogram is made where no index serves what is asked for."""
-LOOKED_AT = 5_000
+LOOKED_AT = 2_000
 """Of more messages no page looks for what no index serves."""
 LOOK_BACK = 2_000
 """So many messages before a window without a match are looked at for one."""
@@ -100,8 +100,10 @@ def list_messages(
     By a source or a consumer, which no index serves, a page looks at LOOKED_AT messages at most: it may hold few rows,
     or none, and still have a cursor.
     """
-    rows = matching(where).only(*_COLUMNS)
     last = _last_looked_at(where, after=after, before=before) if where.is_scan else None
+    if last is not None:  # nothing older than the page is asked for its attempts
+        where = replace(where, since=max(filter(None, (where.since, time_of(before or last))), default=None))
+    rows = matching(where).only(*_COLUMNS)
     if last is not None:
         rows = rows.filter(id__lte=last) if before else rows.filter(id__gte=last)
     page = keyset_page(rows, _rows, limit=limit, after=after, before=before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from messaging.models import (
     TypeTotal,
 )
 from messaging.queries import rates
+from messaging.queries.consumers import HISTORY_MINUTES
 from messaging.queries.lanes import IS_UNRESOLVED
 from messaging.queries.limits import open_gates
 from messaging.queries.scheduling import OVERDUE
@@ -191,16 +192,17 @@ def series(*, minutes: int = 60, consumer: str = "", step: int = 1) -> Series:
     """
     now = clock.now()
     starts = _starts(now, minutes=minutes, step=step)
-    index = {start: place for place, start in enumerate(starts)}
+    place_of = {
+        start + timedelta(minutes=minute): place for place, start in enumerate(starts) for minute in range(step)
+    }
     counts = {name: [0] * len(starts) for name in ("handled", "dead_lettered", "will_retry", "dropped")}
-    for tally in rates.tallies(since=starts[0], consumer=consumer):
-        place = index.get(_floor(tally.minute, step))
-        name = _SERIES_OF.get(tally.outcome)
+    for minute, outcome, count in _outcomes(starts[0], minutes, consumer):
+        place, name = place_of.get(minute), _SERIES_OF.get(outcome)
         if place is not None and name:
-            counts[name][place] += tally.count
+            counts[name][place] += count
     buckets: list[Counter[str]] = [Counter() for _ in starts]
     for minute, histogram in rates.histograms(since=starts[0], by="minute", consumer=consumer).items():
-        place = index.get(_floor(minute, step))
+        place = place_of.get(minute)
         if place is not None:
             buckets[place].update(histogram)
     return Series(
@@ -209,6 +211,14 @@ def series(*, minutes: int = 60, consumer: str = "", step: int = 1) -> Series:
         critical_p95_ms=tuple(rates.percentile(histogram, 0.95) for histogram in buckets),
         **{name: tuple(numbers) for name, numbers in counts.items()},
     )
+
+
+def _outcomes(since: datetime, minutes: int, consumer: str) -> Iterable[tuple[datetime, str, int]]:
+    """Read the outcomes: of an hour as the list of consumers beside it does, of more without telling them apart."""
+    if minutes > HISTORY_MINUTES + 1:
+        return rates.outcomes(since=since, consumer=consumer)
+    tallies = rates.tallies(since=since, consumer=consumer)
+    return ((tally.minute, tally.outcome, tally.count) for tally in tallies)
 
 
 def _starts(now: datetime, *, minutes: int, step: int) -> tuple[datetime, ...]:

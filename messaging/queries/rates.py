@@ -71,6 +71,16 @@ def tallies(*, since: datetime, consumer: str = "") -> list[Tally]:
     return [Tally(name, _moment(minute), outcome, int(count)) for name, minute, outcome, count in rows]
 
 
+def outcomes(*, since: datetime, consumer: str = "") -> list[tuple[datetime, str, int]]:
+    """Count attempt outcomes per minute from ``since`` on, of all consumers together or of one."""
+    sql = f"""
+        SELECT minute, outcome, SUM(count)
+        FROM ({_both("minute, outcome, count", _match(consumer))}) AS recorded
+        GROUP BY minute, outcome"""
+    rows = _fetch(sql, [*_bounds(since, consumer), *_bounds(since, consumer)])
+    return [(_moment(minute), outcome, int(count)) for minute, outcome, count in rows]
+
+
 def published(*, since: datetime) -> dict[datetime, int]:
     """Count the messages that the relay fanned out per minute from ``since`` on."""
     sql = f"""
