@@ -22,8 +22,10 @@ from messaging.ids import new_id
 
 HINT_CHANNEL = "signalbox_relay"
 PATIENT, IMPATIENT = "10s", "300ms"
-"""How long a delivery's transaction waits for a row: a chunk that meets another one's rows gives up soon and halves,
-instead of waiting for the deadlock detector."""
+"""How long a delivery's transaction waits for a row: a chunk that meets another one's rows gives up soon, instead of
+waiting for the deadlock detector."""
+TURN = "2s"
+"""How long a chunk waits for its turn; it holds no rows but its own meanwhile."""
 
 
 class PostgresStore(Store):
@@ -48,6 +50,10 @@ class PostgresStore(Store):
                 places = (start, start) if is_keyed else ()
                 statement = sql.PUBLISH_MANY_KEYED if is_keyed else sql.PUBLISH_MANY
                 cursor.execute(statement, [*_given(envelopes), *places])
+
+    def take_turn(self, consumer: str) -> None:
+        with _cursor() as cursor:
+            cursor.execute(sql.TAKE_TURN, (TURN, consumer))
 
     def schedule(self, envelopes: Sequence[Envelope]) -> None:
         with _cursor() as cursor:

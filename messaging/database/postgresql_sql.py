@@ -78,6 +78,11 @@ WITH waiting AS (
 INSERT INTO messaging_outboxentry ({_OUTBOX})
 SELECT message_id, type, key, taken, clock_timestamp(), consumer, run, resolves FROM given ORDER BY place"""
 
+# Two integers, so that it meets no other advisory lock.
+TAKE_TURN = """
+WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', %s, true))
+SELECT pg_advisory_xact_lock(21321, hashtext(%s)) FROM patience"""
+
 TAKE_BACK = """
 WITH gone AS (DELETE FROM messaging_scheduledmessage WHERE message_id = %s RETURNING message_id, due_at)
 INSERT INTO messaging_cancelledmessage (message_id, due_at, cancelled_at, cancelled_by, reason)

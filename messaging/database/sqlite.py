@@ -76,6 +76,9 @@ class SqliteStore(Store):
             cursor.execute(sql.INSERT_OUTBOX, _outbox(envelope, text_time(clock.now())))
         transaction.on_commit(hint.give, robust=True)
 
+    def take_turn(self, consumer: str) -> None:
+        """There is one writer at a time anyway."""
+
     def relay(self, limit: int, *, traced: bool = False) -> Relayed:
         with failpoints.atomic("relay"), connection.cursor() as cursor:
             cursor.execute(sql.LAST_OF_BATCH, [limit])

@@ -120,6 +120,16 @@ class Store(ABC):
         """Store messages with their outbox rows, and hint an idle relay. Needs a transaction."""
 
     @abstractmethod
+    def take_turn(self, consumer: str) -> None:
+        """Wait until no other chunk of the consumer is under way that takes turns. Needs a transaction, which ends it.
+
+        Does nothing where there is one writer at a time.
+
+        Raises:
+            OperationalError: it did not come in time.
+        """
+
+    @abstractmethod
     def schedule(self, envelopes: Sequence[Envelope]) -> None:
         """Store messages that wait for their ``due_at``. Needs a transaction."""
 

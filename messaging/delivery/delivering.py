@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,8 @@ from messaging.delivery.sizing import Sizer
 from messaging.errors import BreakerOpen, MessageExpired, MessagingError, StaleClaim
 
 log = logging.getLogger("messaging.delivery")
+SETTLE_SECONDS = 0.05
+"""At least once: the work after which outcomes are settled. A process that dies runs so much again."""
 CONFLICT_TRIES = 8
 """How often a transaction that lost a serialisation conflict runs again before its deliveries are given back."""
 
@@ -61,6 +64,8 @@ def deliver_claim(consumer: Consumer, token: UUID, sizer: Sizer, *, is_lone: boo
         _deliver_alone(consumer, token, None, sizer)
     elif consumer.guarantee == "exactly_once":
         _deliver_chunk(consumer, token, None, sizer)
+    elif consumer.guarantee == "at_least_once" and not consumer.is_ordered and not consumer.is_gated:
+        _deliver_all_outside(consumer, token, sizer)
     else:
         for row in _read(consumer, token):
             if consumer.is_ordered and not _may_run(token, row):
@@ -90,6 +95,8 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
     done: list[Execution] = []
     try:
         with failpoints.atomic("chunk"):
+            if sizer.takes_turns:
+                store().take_turn(consumer.name)
             locked = store().lock(token=token, in_order=consumer.is_ordered)
             rows = [row for row in locked if only is None or row.message_id in only]
             if only is None:
@@ -106,13 +113,17 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
         _deliver_around(consumer, token, fresh, failed.place, sizer)
         _deliver_each(consumer, token, by_themselves, sizer)
     except DatabaseError as error:
+        if not rows and waited_too_long(error):
+            raise Contended("its turn did not come in time") from error
         if is_connection_error(error) or not rows:
             raise
         if not must_run_again(error):  # a constraint checked at COMMIT: each message's own commit tells whose it was
             _deliver_each(consumer, token, rows, sizer)
             return
+        _take_turns(sizer)
         _halve(consumer, token, rows, sizer)
     except _Conflict as conflict:
+        _take_turns(sizer)
         if waited_too_long(conflict.error):
             _give_way(sizer)
         _halve(consumer, token, rows, sizer)
@@ -145,6 +156,16 @@ def _deliver_around(consumer: Consumer, token: UUID, rows: Sequence[Claimed], pl
         _deliver_chunk(consumer, token, after, sizer)
 
 
+def _take_turns(sizer: Sizer) -> None:
+    """Let the consumer's chunks run one after the other for a while: they met on the same rows.
+
+    Raises:
+        Contended: they did not yet, so this one comes again in its turn, as large as it is.
+    """
+    if not store().hint_is_local and sizer.met():  # SQLite has one writer at a time anyway
+        raise Contended("it met another chunk on the same rows; they take turns now")
+
+
 def _give_way(sizer: Sizer) -> None:
     """Leave the rows to the chunk that holds them: two of one consumer in turn are faster than two small ones.
 
@@ -153,7 +174,7 @@ def _give_way(sizer: Sizer) -> None:
     """
     if sizer.may_give_way():
         pause(random.uniform(0.005, 0.03))  # noqa: S311  jitter, no secret
-        raise Contended
+        raise Contended("another transaction holds its rows")
 
 
 def _halve(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> None:
@@ -207,7 +228,42 @@ def _deliver_alone(consumer: Consumer, token: UUID, message_id: UUID | None, siz
             tell(consumer, token, [execution])
             return
         pause(random.uniform(0.002, 0.05))  # noqa: S311  jitter, no secret
-    raise Contended
+    raise Contended("it lost its rows to others again and again")
+
+
+def _deliver_all_outside(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
+    """At least once: handlers run outside a transaction, one after the other; outcomes share one now and then."""
+    done: list[Execution] = []
+    settled_at = time.monotonic()
+    try:
+        for row in _read(consumer, token):
+            execution = execute(consumer, row)
+            sizer.note(execution.duration_us)
+            if execution.error is not None:
+                fail(consumer, token, execution)
+                continue
+            done.append(execution)
+            if time.monotonic() - settled_at > SETTLE_SECONDS:
+                ready, done = done, []
+                _settle_outside(consumer, token, ready)
+                settled_at = time.monotonic()
+    finally:
+        _settle_outside(consumer, token, done)
+
+
+def _settle_outside(consumer: Consumer, token: UUID, done: Sequence[Execution]) -> None:
+    if len(done) > 1:
+        try:
+            with failpoints.atomic("at_least_once"):
+                settling.settle_done(token, done)
+                make_callbacks_robust()
+        except StaleClaim:
+            pass  # some were taken over meanwhile: each tells for itself
+        else:
+            tell(consumer, token, done)
+            return
+    for execution in done:
+        _settle_one_outside(consumer, token, execution)
 
 
 def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
@@ -217,6 +273,11 @@ def _deliver_outside(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer
     if execution.error is not None:
         fail(consumer, token, execution)
         return
+    _settle_one_outside(consumer, token, execution)
+
+
+def _settle_one_outside(consumer: Consumer, token: UUID, execution: Execution) -> None:
+    row = execution.row
     try:
         with failpoints.atomic("at_least_once"):
             if store().lock(token=token, only=row.message_id, is_patient=True):

@@ -11,6 +11,8 @@ SMOOTHING = 0.1
 SLOW_GROWTH = 1.25
 GIVE_WAY_LIMIT = 4
 """So many times in a row a chunk gives way to another before it tries with fewer deliveries."""
+FIRST_TURNS, MOST_TURNS = 64, 4096
+"""Chunks that take turns after two met on the same rows, and how many at most where they meet again and again."""
 CALM_CHUNKS = 2
 """Chunks without a rollback before they may grow again."""
 
@@ -24,6 +26,8 @@ class Sizer:
         self._growth = 2.0
         self._calm_after = 0
         self._gave_way = 0
+        self._turns = 0
+        self._next_turns = FIRST_TURNS
 
     def limit(self) -> int:
         """Return the number of deliveries that fit the time slice of one transaction."""
@@ -41,10 +45,23 @@ class Sizer:
     def went_well(self) -> None:
         """Let chunks grow: fast until one first had to roll back, slowly from then on."""
         self._gave_way = 0
+        self._turns = max(0, self._turns - 1)
         if self._calm_after:
             self._calm_after -= 1
         else:
             self._ceiling = min(self._ceiling * self._growth, float(options().chunk_limit))
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether the consumer's chunks run one after the other, as they would meet on the same rows."""
+        return self._turns > 0
+
+    def met(self) -> bool:
+        """Note that a chunk met another on the same rows; say whether taking turns is new, and so worth a try."""
+        if self._turns:
+            return False
+        self._turns, self._next_turns = self._next_turns, min(self._next_turns * 2, MOST_TURNS)
+        return True
 
     def may_give_way(self) -> bool:
         """Say whether a chunk that waited too long for a row should simply wait for its turn."""

@@ -169,6 +169,38 @@ class TestAtLeastOnce:
         assert outcomes() == ["crashed", "handled"]
         assert verify().is_sound
 
+    def test_settles_the_others_of_its_claim_when_one_was_taken_over(self, station: Any) -> None:
+        seen: list[str] = []
+
+        def handler(event: TrainArrived, context: Context) -> None:
+            seen.append(event.train)
+            handle(event, context)
+            if len(seen) == 3:
+                Delivery.objects.filter(message_id=first).update(claim_token=new_id())
+
+        consumer = station.declare(handler, guarantee="at_least_once")
+        [first, second, third] = arrive("ICE 1", "ICE 2", "ICE 3")
+        relay()
+        deliver_claim(consumer, claim(), Sizer())
+        assert outcomes(second) == outcomes(third) == ["handled"]
+        assert outcomes(first) == []
+        assert [row.message_id for row in Delivery.objects.filter(consumer=consumer.name)] == [first]
+        assert trains_of("tests.DoorsOpened") == ["ICE 2", "ICE 3"]
+
+    def test_settles_what_ended_well_before_the_process_is_asked_to_end(self, station: Any) -> None:
+        def handler(event: TrainArrived, context: Context) -> None:
+            if event.train == "ICE 3":
+                raise KeyboardInterrupt
+            handle(event, context)
+
+        consumer = station.declare(handler, guarantee="at_least_once")
+        arrive("ICE 1", "ICE 2", "ICE 3")
+        relay()
+        with pytest.raises(KeyboardInterrupt):
+            deliver_claim(consumer, claim(), Sizer())
+        assert outcomes() == ["handled", "handled"]
+        assert ledger() == trains_of("tests.DoorsOpened") == ["ICE 1", "ICE 2"]
+
     def test_keeps_what_the_handler_committed_itself_and_its_follow_up(self, station: Any) -> None:
         def handler(event: TrainArrived, context: Context) -> None:
             with transaction.atomic():

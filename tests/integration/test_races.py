@@ -113,6 +113,26 @@ class TestTwoWorkers:
         assert len(outcomes()) == 80
 
     @ONLY_POSTGRESQL
+    def test_take_turns_once_their_chunks_met_on_the_same_rows(
+        self, station: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        StockItem.objects.bulk_create([StockItem(sku=f"x-{n}", received=0, available=0) for n in range(5)])
+
+        def handler(event: TrainArrived, context: Context) -> None:
+            StockItem.objects.filter(sku=f"x-{int(event.train) % 7 % 5}").update(received=F("received") + 1)
+
+        consumer = station.declare(handler, retry=Retry(immediate=0, delays=()))
+        arrive(*(str(n) for n in range(600)))
+        relay()
+        workers = [elsewhere(lambda: work_until_done(consumer)) for _ in range(3)]
+        for future in workers:
+            future.result(PATIENCE)
+        assert sum(StockItem.objects.filter(sku__startswith="x-").values_list("received", flat=True)) == 600
+        assert outcomes().count("handled") == len(outcomes()) == 600
+        given_back = [record for record in caplog.records if record.name == "messaging.delivery"]
+        assert len(given_back) <= 8  # each of three workers meets another once; without turns it goes on and on
+
+    @ONLY_POSTGRESQL
     def test_meet_in_a_serialisation_failure_that_costs_nothing(self, station: Any) -> None:
         failures = iter([True, True, False])
 

@@ -19,7 +19,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.stage import world
 from tests.simulation.world import Actor, Process
 
-TIMED: tuple[Any, ...] = (loop, execution, presence, relay, together)
+TIMED: tuple[Any, ...] = (loop, delivering, execution, presence, relay, together)
 """Modules of the bus that ask the monotonic clock."""
 
 
