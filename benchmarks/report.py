@@ -63,6 +63,27 @@ def document(runs: Sequence[Run], given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def added(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the report of before with what was measured anew in the place of what it said of the same."""
+    rows = {(row["handler"], row["measure"], row["system"]): row for row in [*before["results"], *new["results"]]}
+    curves = {
+        (curve["handler"], curve["measure"], curve["system"]): curve
+        for curve in [*before.get("curves", []), *new["curves"]]
+    }
+    given, later = before["conditions"], new["conditions"]
+    lists = ("measures", "systems", "handlers")
+    both = {name: list(dict.fromkeys([*given[name], *later[name]])) for name in lists}
+    told = {name: later[name] for name in ("at", "load", "rounds", "n", "seconds", *lists)}
+    return {
+        **before,
+        "conditions": {**given, **both, "added": [*given.get("added", []), told]},
+        "results": list(rows.values()),
+        "curves": list(curves.values()),
+        "checked_runs": before["checked_runs"] + new["checked_runs"],
+        "failed_checks": [*before["failed_checks"], *new["failed_checks"]],
+    }
+
+
 def progress(run: Run, rounds: int) -> str:
     figures = "  ".join(f"{name} {_number(value)}" for name, value in run.figures.items())
     check = run.error or ("exact" if not run.missing and not run.duplicated else "NOT EXACT")
@@ -107,12 +128,12 @@ def _number(value: float) -> str:
 
 
 def write(summary: dict[str, Any], root: Path) -> None:
-    """Write benchmarks/latest.json, docs/performance.md and docs/performance-plans.md below ``root``."""
-    for relative, text in (
-        ("benchmarks/latest.json", json.dumps(summary, indent=1) + "\n"),
-        ("docs/performance.md", _page(summary)),
-        ("docs/performance-plans.md", grown.plans(grown.read())),
-    ):
+    """Write benchmarks/latest.json, docs/performance.md and, once there are any, docs/performance-plans.md."""
+    growth = grown.read()
+    texts = {"benchmarks/latest.json": json.dumps(summary, indent=1) + "\n", "docs/performance.md": _page(summary)}
+    if growth:
+        texts["docs/performance-plans.md"] = grown.plans(growth)
+    for relative, text in texts.items():
         path = root / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -133,12 +154,19 @@ def _page(summary: dict[str, Any]) -> str:
     ended = (
         "" if given["is_complete"] else " The run was stopped in its last round, so some measures have one pair less."
     )
+    ended += "".join(
+        f" Measured again by themselves, {more['at']} (load average {more['load']}), {more['rounds']} rounds of"
+        f" {more['n']} orders: {', '.join(more['measures'])} with the handlers {', '.join(more['handlers'])} on"
+        f" {', '.join(more['systems'])}."
+        for more in given.get("added", [])
+    )
     growth = grown.read()
     return page.format(
         targets=targets.table(
             targets.verdicts(summary["results"], growth, sections.read("sustained"), sections.read("embedded"))
         ),
         **sections.texts(),
+        pictures=sections.pictures(),
         growth=grown.text(growth),
         overhead=traced.text(traced.read()),
         feed=watched.text(watched.read()),

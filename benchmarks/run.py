@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import time
@@ -47,6 +48,8 @@ def main(given: Sequence[str] | None = None) -> int:
     conditions = report.conditions(running, arguments, seconds=time.monotonic() - began, is_complete=is_complete)
     summary = report.document(runs, conditions)
     print("\n" + report.table(summary))
+    if arguments.add:
+        summary = report.added(json.loads((ROOT / "benchmarks/latest.json").read_text()), summary)
     if arguments.output:
         report.write(summary, arguments.output)
     ours = [run for run in runs if SYSTEMS[run.system].is_bus]
@@ -113,6 +116,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--handlers", type=_words, help=f"of {', '.join(HANDLERS)}")
     parser.add_argument(
         "--output", type=Path, default=ROOT, help="where benchmarks/latest.json and docs/performance.md are written"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="keep what the last report has of measures, systems and handlers not named"
     )
     parser.add_argument("--dry", action="store_const", const=None, dest="output", help="print only, write no files")
     arguments = parser.parse_args(given)

@@ -16,6 +16,23 @@ LINES = {
     "backlog": "messages waiting (deliveries/s)",
 }
 
+PICTURES = {
+    "throughput": "Throughput of every system beside tuned Celery",
+    "latency": "Latency of every system",
+    "scaling": "Throughput by processes, relays, consumers and backlog",
+    "sustained": "Backlog, tables and memory over time",
+}
+
+
+def pictures() -> dict[str, str]:
+    """Return the pictures that ``python -m benchmarks.plots`` has drawn, as Markdown."""
+    return {
+        name: f"![{title}](images/performance-{name}.svg)"
+        if (ROOT / f"docs/images/performance-{name}.svg").exists()
+        else "No picture yet: run `python -m benchmarks.plots`."
+        for name, title in PICTURES.items()
+    }
+
 
 def read(name: str) -> Found | None:
     """Return what ``python -m benchmarks.<name>`` wrote last, if it ever ran."""
