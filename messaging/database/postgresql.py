@@ -15,17 +15,25 @@ from django.db import connection
 from messaging import clock, failpoints, filters
 from messaging.database import postgresql_lanes as lanes
 from messaging.database import postgresql_sql as sql
-from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position, waited_us
+from messaging.database.statements import (
+    AttemptRow,
+    Claimed,
+    Delta,
+    Lanes,
+    Relayed,
+    Store,
+    Turn,
+    start_position,
+    waited_us,
+)
 from messaging.database.virtual import VirtualCursor
 from messaging.envelope import Envelope
 from messaging.ids import new_id
 
 HINT_CHANNEL = "signalbox_relay"
-PATIENT, IMPATIENT = "10s", "300ms"
-"""How long a delivery's transaction waits for a row: a chunk that meets another one's rows gives up soon, instead of
-waiting for the deadlock detector."""
-TURN = "2s"
-"""How long a chunk waits for its turn; it holds no rows but its own meanwhile."""
+PATIENT, IMPATIENT, HASTY = "10s", "300ms", "50ms"
+"""How long a delivery's transaction waits for a row: by itself, as a chunk that takes turns, and as one that does not
+yet and is to learn soon that it has to. None of them waits for the deadlock detector."""
 
 
 class PostgresStore(Store):
@@ -50,10 +58,6 @@ class PostgresStore(Store):
                 places = (start, start) if is_keyed else ()
                 statement = sql.PUBLISH_MANY_KEYED if is_keyed else sql.PUBLISH_MANY
                 cursor.execute(statement, [*_given(envelopes), *places])
-
-    def take_turn(self, consumer: str) -> None:
-        with _cursor() as cursor:
-            cursor.execute(sql.TAKE_TURN, (TURN, consumer))
 
     def schedule(self, envelopes: Sequence[Envelope]) -> None:
         with _cursor() as cursor:
@@ -117,11 +121,15 @@ class PostgresStore(Store):
         return Lanes(claimed=claimed, last=last if heads == limit else None)
 
     def lock(
-        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False
-    ) -> list[Claimed]:
-        timeout = PATIENT if is_patient else IMPATIENT
+        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False,
+        turn: Turn | None = None,
+    ) -> list[Claimed]:  # fmt: skip
+        timeout = PATIENT if is_patient else HASTY if turn and not turn.is_taken else IMPATIENT
         with _cursor() as cursor:
-            if only is None:
+            if turn is not None:
+                given = (turn.is_taken, turn.consumer, turn.consumer, timeout, token)
+                rows = cursor.execute(sql.LOCK_CHUNK_IN_ORDER if in_order else sql.LOCK_CHUNK, given).fetchall()
+            elif only is None:
                 rows = cursor.execute(sql.LOCK_IN_ORDER if in_order else sql.LOCK, (timeout, token)).fetchall()
             else:
                 statement = sql.LOCK_ONE_IN_ORDER if in_order else sql.LOCK_ONE

@@ -78,11 +78,6 @@ WITH waiting AS (
 INSERT INTO messaging_outboxentry ({_OUTBOX})
 SELECT message_id, type, key, taken, clock_timestamp(), consumer, run, resolves FROM given ORDER BY place"""
 
-# Two integers, so that it meets no other advisory lock.
-TAKE_TURN = """
-WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', %s, true))
-SELECT pg_advisory_xact_lock(21321, hashtext(%s)) FROM patience"""
-
 TAKE_BACK = """
 WITH gone AS (DELETE FROM messaging_scheduledmessage WHERE message_id = %s RETURNING message_id, due_at)
 INSERT INTO messaging_cancelledmessage (message_id, due_at, cancelled_at, cancelled_by, reason)
@@ -199,16 +194,21 @@ _LOCK = """
 SELECT d.message_id, d.consumer, d.run, d.failures, d.crashes, d.resolves, m.type, m.version, m.body, m.headers, m.key,
     m.correlation_id, m.causation_id, m.traceparent, m.source, m.tenant, m.published_at, d.created_at,
     clock_timestamp(), m.expires_at, m.blob, d.position, d.available_at, d.claimed_at
-FROM (SELECT set_config('lock_timeout', %s, true)) AS patience,
+FROM (SELECT {turn}set_config('lock_timeout', %s, true)) AS patience,
     messaging_delivery d LEFT JOIN messaging_message m ON m.id = d.message_id
 WHERE d.claim_token = %s {only}
 ORDER BY {order}d.message_id
 FOR UPDATE OF d"""
 _ONE = "AND d.message_id = %s"
-LOCK = _LOCK.format(only="", order="")
-LOCK_ONE = _LOCK.format(only=_ONE, order="")
-LOCK_IN_ORDER = _LOCK.format(only=lanes.MAY_RUN, order="d.position, ")
-LOCK_ONE_IN_ORDER = _LOCK.format(only=f"{_ONE} {lanes.MAY_RUN}", order="d.position, ")
+# Two integers, so that it meets no other advisory lock. It is waited for longer than a row: nobody's rows are held.
+_TURN = """set_config('lock_timeout', '2s', true), CASE WHEN %s THEN pg_advisory_xact_lock(21321, hashtext(%s))
+    ELSE pg_advisory_xact_lock_shared(21321, hashtext(%s)) END, """
+LOCK = _LOCK.format(turn="", only="", order="")
+LOCK_ONE = _LOCK.format(turn="", only=_ONE, order="")
+LOCK_IN_ORDER = _LOCK.format(turn="", only=lanes.MAY_RUN, order="d.position, ")
+LOCK_ONE_IN_ORDER = _LOCK.format(turn="", only=f"{_ONE} {lanes.MAY_RUN}", order="d.position, ")
+LOCK_CHUNK = _LOCK.format(turn=_TURN, only="", order="")
+LOCK_CHUNK_IN_ORDER = _LOCK.format(turn=_TURN, only=lanes.MAY_RUN, order="d.position, ")
 
 SETTLE = """
 WITH gone AS (

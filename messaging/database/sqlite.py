@@ -17,7 +17,17 @@ from messaging import clock, failpoints, filters
 from messaging.database import hint
 from messaging.database import sqlite_sql as sql
 from messaging.database.connections import retention, text_time
-from messaging.database.statements import AttemptRow, Claimed, Delta, Lanes, Relayed, Store, start_position, waited_us
+from messaging.database.statements import (
+    AttemptRow,
+    Claimed,
+    Delta,
+    Lanes,
+    Relayed,
+    Store,
+    Turn,
+    start_position,
+    waited_us,
+)
 from messaging.envelope import Envelope
 from messaging.ids import new_id
 
@@ -76,9 +86,6 @@ class SqliteStore(Store):
             cursor.execute(sql.INSERT_OUTBOX, _outbox(envelope, text_time(clock.now())))
         transaction.on_commit(hint.give, robust=True)
 
-    def take_turn(self, consumer: str) -> None:
-        """There is one writer at a time anyway."""
-
     def relay(self, limit: int, *, traced: bool = False) -> Relayed:
         with failpoints.atomic("relay"), connection.cursor() as cursor:
             cursor.execute(sql.LAST_OF_BATCH, [limit])
@@ -128,8 +135,9 @@ class SqliteStore(Store):
         return Lanes(claimed=len(chosen), last=last if len(heads) == limit else None)
 
     def lock(
-        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False
-    ) -> list[Claimed]:
+        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False,
+        turn: Turn | None = None,
+    ) -> list[Claimed]:  # fmt: skip
         now = clock.now()
         statement = sql.LOCK_IN_ORDER if in_order else sql.LOCK
         with connection.cursor() as cursor:

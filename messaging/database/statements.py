@@ -109,6 +109,14 @@ def waited_us(due: datetime, claimed: datetime | None) -> int:
     return max(0, int((claimed - due).total_seconds() * 1_000_000)) if claimed else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A chunk of a consumer waits for those that take turns; one that takes turns waits for all."""
+
+    consumer: str
+    is_taken: bool
+
+
 class Store(ABC):
     """Statements of the hot path. Those that say so need an open transaction; the others are one of their own."""
 
@@ -118,16 +126,6 @@ class Store(ABC):
     @abstractmethod
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Store messages with their outbox rows, and hint an idle relay. Needs a transaction."""
-
-    @abstractmethod
-    def take_turn(self, consumer: str) -> None:
-        """Wait until no other chunk of the consumer is under way that takes turns. Needs a transaction, which ends it.
-
-        Does nothing where there is one writer at a time.
-
-        Raises:
-            OperationalError: it did not come in time.
-        """
 
     @abstractmethod
     def schedule(self, envelopes: Sequence[Envelope]) -> None:
@@ -173,10 +171,12 @@ class Store(ABC):
 
     @abstractmethod
     def lock(
-        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False
-    ) -> list[Claimed]:
+        self, *, token: UUID, only: UUID | None = None, in_order: bool = False, is_patient: bool = False,
+        turn: Turn | None = None,
+    ) -> list[Claimed]:  # fmt: skip
         """Lock the deliveries that still bear ``token`` and read their messages. Needs a transaction.
 
+        ``turn``: of a chunk, whether it runs beside others of its consumer or alone.
         ``in_order`` leaves out those that wait for an earlier one of their key, and gives the others by position.
         ``is_patient``: whatever the transaction locks may be waited for, since no neighbour has to wait with it.
         """

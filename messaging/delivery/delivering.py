@@ -21,7 +21,7 @@ from messaging import failpoints
 from messaging.consumers import Consumer
 from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again, waited_too_long
-from messaging.database.statements import Claimed
+from messaging.database.statements import Claimed, Turn
 from messaging.delivery import gate, settling, spans
 from messaging.delivery.execution import Execution, execute
 from messaging.delivery.presence import pause
@@ -95,9 +95,8 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
     done: list[Execution] = []
     try:
         with failpoints.atomic("chunk"):
-            if sizer.takes_turns:
-                store().take_turn(consumer.name)
-            locked = store().lock(token=token, in_order=consumer.is_ordered)
+            turn = Turn(consumer.name, is_taken=sizer.takes_turns)
+            locked = store().lock(token=token, in_order=consumer.is_ordered, turn=turn)
             rows = [row for row in locked if only is None or row.message_id in only]
             if only is None:
                 spans.link(rows)

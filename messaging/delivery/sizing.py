@@ -26,6 +26,7 @@ class Sizer:
         self._growth = 2.0
         self._calm_after = 0
         self._gave_way = 0
+        self._least_us: float | None = None
         self._turns = 0
         self._next_turns = FIRST_TURNS
 
@@ -40,6 +41,7 @@ class Sizer:
 
     def note(self, duration_us: int) -> None:
         mean = self._mean_us
+        self._least_us = duration_us if self._least_us is None else min(self._least_us, duration_us)
         self._mean_us = duration_us if mean is None else mean + SMOOTHING * (duration_us - mean)
 
     def went_well(self) -> None:
@@ -61,6 +63,8 @@ class Sizer:
         if self._turns:
             return False
         self._turns, self._next_turns = self._next_turns, min(self._next_turns * 2, MOST_TURNS)
+        # What handlers took had waiting for rows in it.
+        self._mean_us, self._least_us = self._least_us, None
         return True
 
     def may_give_way(self) -> bool:

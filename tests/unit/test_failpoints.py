@@ -29,7 +29,6 @@ WITHOUT_STATEMENT = {
     "end_sessions": "ends others' sessions; what it leaves is ended at the next rescue",
     "name_session": "names this session, which ends with the process",
     "lock_subscriptions": "takes a lock inside the transaction of synchronise, which has them",
-    "take_turn": "takes a lock and writes nothing; the next statement, which locks the rows, has them",
     "now": "reads the time",
 }
 """Statements of the store without failpoints, and why."""
