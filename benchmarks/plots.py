@@ -24,19 +24,26 @@ LINES = {
 }
 
 
+PEERS = {
+    "procrastinate": "#7c3aed", "pgqueuer": "#059669", "dramatiq": "#db2777", "faststream": "#0891b2",
+    "django-tasks": "#65a30d", "django-outbox-pattern": "#57534e",
+}  # fmt: skip
+
+
 def _colour(system: str) -> str:
-    return OURS if system.startswith("bus") else THEIRS if system.startswith("celery") else OTHERS
+    return OURS if system.startswith("bus") else THEIRS if system.startswith("celery") else PEERS.get(system, OTHERS)
 
 
 def throughput(plt: Any, found: dict[str, Any]) -> None:
     """Bars: drain and end to end of every system, ratio to tuned Celery."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
     measures = (("drain", "drain of a backlog"), ("e2e", "end to end, 1 producer"))
     for axis, (measure, title) in zip(axes, measures, strict=True):
         rows = [
             row for row in found["results"]
             if row["handler"] == "insert" and row["measure"] == measure and (row["ratio"] or row["system"] == "celery")
         ]  # fmt: skip
+        rows.sort(key=lambda row: row["ratio"] or 1.0, reverse=True)
         names = [TITLES.get(row["system"], row["system"]) for row in rows]
         ratios = [row["ratio"] or 1.0 for row in rows]
         spread = [
@@ -60,22 +67,16 @@ def latency(plt: Any, found: dict[str, Any]) -> None:
             if curve["measure"] != measure or curve["handler"] != "insert":
                 continue
             system = curve["system"]
-            is_named = system in {"bus", "celery"}
             axis.plot(
-                curve["ms"], range(101), color=_colour(system), linewidth=2 if is_named else 1,
-                label=TITLES.get(system, system), linestyle="-" if is_named else (0, (1 + _dash(system), 2)),
+                curve["ms"], range(101), color=_colour(system), linewidth=2 if system in {"bus", "celery"} else 1,
+                label=TITLES.get(system, system), linestyle="--" if system in {"bus-batch", "celery-stock"} else "-",
             )  # fmt: skip
         axis.set_xscale("log")
         axis.set_xlabel("ms from COMMIT to the handler's statement")
         axis.set_title(title)
-        axis.legend(fontsize=7)
     axes[0].set_ylabel("% of orders")
+    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(PLACE / "performance-latency.svg", metadata={"Date": None})
-
-
-def _dash(name: str) -> int:
-    """Return the length of a system's dashes, so that lines of one colour can be told apart."""
-    return sum(map(ord, name)) % 5
 
 
 def scaling(plt: Any, found: dict[str, Any]) -> None:
