@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help up install dev test check format lock assets screenshots bench bench-all chaos sweep simulate clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 up: ## Start Signalbox in one process (PORT, HOST, SIGNALBOX_HOME, SIGNALBOX_ADMIN_PASSWORD)
 	@$(BOOTSTRAP) up

@@ -68,12 +68,18 @@ def _pages(growth: dict[str, Any]) -> str:
     )
 
 
+PLANS_SHOWN = 25
+"""The dearest of those that were kept; the others are in growth.json."""
+
+
 def plans(growth: dict[str, Any] | None) -> str:
     """Return the plans that were kept as a page of Markdown."""
     if growth is None or "pages" not in growth:
         return "# Plans\n\nNot measured yet: run `python -m benchmarks.growth`.\n"
     head = _PLANS.format(rows=KEEP_ROWS, ms=KEEP_MS, stored=growth["stored"], at=growth["at"])
-    return "\n".join([head, *(_plan(name, page) for name, page in growth["pages"].items() if "dearest" in page)])
+    kept = [(name, page) for name, page in growth["pages"].items() if "dearest" in page]
+    dearest = sorted(kept, key=lambda each: -float(each[1]["dearest"]["ms"]))[:PLANS_SHOWN]
+    return "\n".join([head, *(_plan(name, page) for name, page in dearest)])
 
 
 def _plan(name: str, page: dict[str, Any]) -> str:

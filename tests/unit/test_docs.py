@@ -248,7 +248,7 @@ def is_reader(function: ast.expr) -> bool:
 
 
 def make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):.*## ", text(ROOT / "Makefile"), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):.*## ", text(ROOT / "Makefile"), re.MULTILINE))
 
 
 def methods(file: Path) -> dict[str, set[str]]:
