@@ -111,8 +111,8 @@ READ_AGAIN = """() => new Promise((done) => {
 """Wait until the part of the page has been swapped."""
 
 
-CHANGES = """() => new Promise((done) => {
-  const tell = () => document.body.dispatchEvent(new CustomEvent("changed:messages", {bubbles: true}));
+CHANGES = """(topic) => new Promise((done) => {
+  const tell = () => document.body.dispatchEvent(new CustomEvent(`changed:${topic}`, {bubbles: true}));
   const telling = setInterval(tell, 200);
   setTimeout(() => { clearInterval(telling); done(); }, 5000);
 })"""
@@ -163,10 +163,18 @@ class TestBusyList:
         visit(page, "/messages")
         read: list[str] = []
         page.on("request", lambda request: read.append(request.headers.get("hx-target", "")))
-        page.evaluate(CHANGES)
+        page.evaluate(CHANGES, "messages")
         # Throttled to three and two seconds; htmx takes an element up anew when its attributes changed. It was 22.
         assert 1 <= read.count("rows") <= 5
         assert 1 <= read.count("newer") <= 7
+
+    @pytest.mark.parametrize("part", ["scheduled", "quarantine", "sagas"])
+    def test_keeps_its_throttle_on_other_pages(self, page: Page, part: str) -> None:
+        visit(page, f"/{part}")
+        read: list[str] = []
+        page.on("request", lambda request: read.append(request.headers.get("hx-target", "")))
+        page.evaluate(CHANGES, part)
+        assert 1 <= read.count(part) <= 5  # throttled to two seconds; it was 25
 
 
 class TestFailingOrder:
