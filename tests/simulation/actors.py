@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import transaction
@@ -74,12 +74,12 @@ def scheduler(process: Process) -> None:
     world().spawn(process, "ticks", act)
 
 
-class Producer:
-    """Publishes bookings, one by one: some are rolled back, some come from outside, twice or under a used id."""
+class Client:
+    """Does one thing after the other, and goes on after its process has died."""
 
-    def __init__(self, first: int, count: int) -> None:
-        self.waiting = list(range(first, first + count))
-        self.rolled_back: list[int] = []
+    def __init__(self, numbers: Iterable[int], one: Callable[[int], None]) -> None:
+        self.waiting = list(numbers)
+        self._one = one
 
     def start(self, process: Process) -> None:
         world().spawn(process, "producer", self._act)
@@ -95,7 +95,14 @@ class Producer:
             if number in self.waiting:
                 self.waiting.remove(number)
 
-    def _one(self, number: int) -> None:
+
+class Producer(Client):
+    """Publishes bookings, one by one: some are rolled back, some come from outside, twice or under a used id."""
+
+    def __init__(self, first: int, count: int) -> None:
+        super().__init__(range(first, first + count), self._book)
+
+    def _book(self, number: int) -> None:
         how = world().rng.random()
         if how < 0.15:
             self._roll_back(number)
@@ -106,7 +113,6 @@ class Producer:
                 book(number)
 
     def _roll_back(self, number: int) -> None:
-        self.rolled_back.append(number)
         try:
             with transaction.atomic():
                 book(number)

@@ -12,7 +12,10 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "order": ("I4",),
     "block": ("I4",),
     "outbox delete": ("I2", "I10", "I11"),
+    "firing's transaction": ("I1", "I11"),
+    "due time's key": ("I2",),
+    "scheduled row": ("I1", "I2"),
 }
 
-FIRST_SEEDS = {"block": 200, "fence in the statements": 3, "order": 150}
+FIRST_SEEDS = {"block": 200, "fence in the statements": 3, "order": 200}
 """Where to begin to look: near the seed that found it last. A change of the bus moves it, and then it takes longer."""

@@ -23,15 +23,16 @@ class Monitor:
 
     def watch(self) -> None:
         target: Any = getattr(store(), "_target")  # noqa: B009  the store inside its failpoints
-        self._wrap(target, "settle", self._before_settling)
-        self._wrap(settling, "give_up", self._before_giving_up)
-        self._wrap(rescue, "_rescue_one", self._before_rescue)
+        self.wrap(target, "settle", self._before_settling)
+        self.wrap(settling, "give_up", self._before_giving_up)
+        self.wrap(rescue, "_rescue_one", self._before_rescue)
 
     def stop(self) -> None:
         for owner, name, original in reversed(self._undo):
             setattr(owner, name, original)
 
-    def _wrap(self, owner: Any, name: str, before: Any) -> None:
+    def wrap(self, owner: Any, name: str, before: Any) -> None:
+        """Let ``before`` see each call of a function of the bus."""
         original = getattr(owner, name)
 
         def watched(*arguments: Any, **named: Any) -> Any:

@@ -14,6 +14,7 @@ from messaging.database import sqlite_sql, store
 from messaging.database.statements import Relayed
 from messaging.delivery import loop
 from messaging.delivery.gate import Claim
+from tests.simulation import mutants_of_parts
 
 
 def without_fence() -> None:
@@ -129,4 +130,5 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "order": without_order,
     "block": without_block,
     "outbox delete": without_outbox_delete,
+    **mutants_of_parts.MUTANTS,
 }

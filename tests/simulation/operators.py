@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -23,21 +23,24 @@ from messaging.operations import (
 )
 from messaging.operations.lanes import release_key
 from tests.simulation.cast.consumers import BOOKING_CONSUMERS, LANE
+from tests.simulation.parts.part import Act, Choice
 from tests.simulation.stage import world
 from tests.simulation.world import Process
-
-Act = Callable[[], object]
 
 
 class Operator:
     """One person, who goes on after the process that served them has died."""
 
-    def __init__(self, number: int, actions: int) -> None:
+    def __init__(self, number: int, actions: int, choices: Sequence[Choice]) -> None:
         self.actor = command_line(f"operator{number}")
         self.left = actions
         self.asked = 0
         self.has_finished = False
         self._repeat: Act | None = None
+        self._choices: list[Callable[[], Act | None]] = [
+            self._replay, self._resubmit, self._discard, self._pause, self._resume, self._hasten, self._release,
+            *(partial(choice, self.actor, self._id) for choice in choices),
+        ]  # fmt: skip
 
     def start(self, process: Process) -> None:
         world().spawn(process, self.actor.name, self._act)
@@ -60,9 +63,7 @@ class Operator:
         self.has_finished = True
 
     def _choose(self) -> Act | None:
-        choose = world().rng.choice([
-            self._replay, self._resubmit, self._discard, self._pause, self._resume, self._hasten, self._release,
-        ])  # fmt: skip
+        choose = world().rng.choice(self._choices)
         try:
             return choose()
         except (DatabaseError, InterfaceError):

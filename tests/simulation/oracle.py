@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db.models import Count, Sum
@@ -13,6 +13,7 @@ from django.db.models import Count, Sum
 from messaging.models import (
     Attempt,
     AuditRecord,
+    CancelledMessage,
     DeadLetter,
     Delivery,
     Message,
@@ -20,14 +21,18 @@ from messaging.models import (
     ReceivedMessage,
     Rollup,
     RollupDelta,
+    ScheduledMessage,
     Total,
 )
 from messaging.settings import options
 from messaging.verification import verify
 from tests.simulation.cast import plans
-from tests.simulation.cast.consumers import ECHO, GUARANTEES, LANE, LATER, MOST, SKIPPING, SOON
+from tests.simulation.cast.consumers import BOOKING_CONSUMERS, GUARANTEES, LANE, LATER, MOST, SKIPPING, SOON
 from tests.simulation.cast.models import Booking, Effect
 from tests.simulation.world import World
+
+if TYPE_CHECKING:
+    from tests.simulation.parts.part import Part
 
 Run = tuple[str, UUID, int]
 SETTLED = ("handled", "ignored")
@@ -43,30 +48,32 @@ def leftovers() -> list[str]:
     """I10: nothing waits and nothing is claimed."""
     found = [
         f"I10 {left} rows are left in {model._meta.db_table}"
-        for model in (OutboxEntry, Delivery, RollupDelta)
+        for model in (OutboxEntry, ScheduledMessage, Delivery, RollupDelta)
         if (left := model.objects.count())
     ]
     held = Delivery.objects.filter(claim_token__isnull=False)
     return found + [f"I10 {row.consumer} still has {row.message_id} claimed" for row in held]
 
 
-def violations(world: World) -> list[str]:
+def violations(world: World, taking_part: Sequence[Part] = ()) -> list[str]:
     """Return in words what does not hold, each with the id of its invariant."""
-    facts = Facts(world)
+    facts = Facts(world, {name: kind for part in taking_part for name, kind in part.guarantees.items()})
     checks = (
         leftovers, _verified, _published, _received, facts.ends, facts.effects, facts.follow_ups, facts.bounds, _order,
         _operators, _counters,
     )  # fmt: skip
-    return [violation for check in checks for violation in check()]
+    found = [violation for check in checks for violation in check()]
+    return found + [violation for part in taking_part for violation in part.violations(facts)]
 
 
 def _verified() -> Iterator[str]:
     report = verify()
     yield from (f"I1 lost: {each}" for each in report.lost)
     yield from (f"I2 duplicated: {each}" for each in report.duplicated)
+    yield from (f"I5 {each}" for invariant in report.invariants for each in invariant.violations)
 
 
-def _bodies(**condition: Any) -> dict[UUID, dict[str, Any]]:
+def bodies(**condition: Any) -> dict[UUID, dict[str, Any]]:
     rows = Message.objects.filter(**condition).values_list("id", "body")
     return {id: json.loads(bytes(body)) for id, body in rows}
 
@@ -75,7 +82,7 @@ def _published() -> Iterator[str]:
     """I1: a message exists if and only if its producer's transaction committed."""
     booked = set(Booking.objects.values_list("number", "message_id"))
     published = {
-        (body["number"], id) for id, body in _bodies(type="cast.Booked", source="signalbox", causation_id=None).items()
+        (body["number"], id) for id, body in bodies(type="cast.Booked", source="signalbox", causation_id=None).items()
     }
     for number, id in booked ^ published:
         yield f"I1 booking {number} is {'lost' if (number, id) in booked else 'seen, though it was rolled back'}"
@@ -85,7 +92,7 @@ def _received() -> Iterator[str]:
     """What came from outside under one id was published once."""
     ids = dict(ReceivedMessage.objects.values_list("message_id", "external_id"))
     published = {
-        id: body["number"] for id, body in _bodies(type="cast.Booked", source="outside", causation_id=None).items()
+        id: body["number"] for id, body in bodies(type="cast.Booked", source="outside", causation_id=None).items()
     }
     for number, times in Counter(published.values()).items():
         if times > 1:
@@ -97,10 +104,11 @@ def _received() -> Iterator[str]:
 class Facts:
     """What the tables say of each run of each message at each consumer."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, of_parts: dict[str, str]) -> None:
+        self._guarantees = GUARANTEES | of_parts
         self._losses = world.faults["deaths"] + world.faults["stalls"]
         self._cuts = world.faults["cuts"]
-        self._bodies = _bodies()
+        self._bodies = bodies()
         self._types = dict(Message.objects.values_list("id", "type"))
         self._dead: dict[Run, DeadLetter] = {
             (row.consumer, row.message_id, row.run): row for row in DeadLetter.objects.all()
@@ -131,6 +139,8 @@ class Facts:
             if settled + (dead is not None) != 1:
                 yield f"I1 {name} ended {settled} times and {'also ' if dead else 'not '}dead"
                 continue
+            if consumer not in self._guarantees:
+                continue
             expected = self._expected(key)
             found = dead.reason if dead else self._ending(key)
             if found != expected and not self._may_end_as(found, expected, consumer):
@@ -140,7 +150,7 @@ class Facts:
                 yield f"I1 {consumer} has run {run} of {id} without a dead letter before it"
 
     def _expected(self, key: Run) -> str:
-        plan, guarantee = self._plan(key), GUARANTEES[key[0]]
+        plan, guarantee = self._plan(key), self._guarantees[key[0]]
         if plan == "later" and guarantee == "at_most_once" and self._was_late(key):
             return "handled"  # it came when there was nothing left to wait for: delayed, held back, or after a stall
         return plans.ending(plan, guarantee)
@@ -167,7 +177,7 @@ class Facts:
         """I2: as many effects as the guarantee says."""
         for key in {*self._effects, *self._runs}:
             found, handled = self._effects[key], self._count(key, "handled")
-            guarantee = GUARANTEES[key[0]]
+            guarantee = self._guarantees.get(key[0])
             if guarantee == "exactly_once" and found != handled:
                 yield f"I2 {key}: {found} effects, handled {handled} times"
             if guarantee == "at_least_once" and found < handled:
@@ -183,7 +193,7 @@ class Facts:
             body = self._bodies[id]
             found[str(body["by"]), UUID(str(cause)), int(str(body["run"]))] += 1
         for key in {*found, *self._runs}:
-            if key[0] == ECHO:
+            if key[0] not in BOOKING_CONSUMERS:
                 continue
             expected = self._count(key, "handled")
             if found[key] != expected and not (key[0] == MOST and found[key] == 0):
@@ -265,7 +275,7 @@ def _operators() -> Iterator[str]:
 def _counters() -> Iterator[str]:
     """I11: totals and minutes say what a recount says."""
     recount = Counter(Attempt.objects.values_list("consumer", "outcome"))
-    recount["", "published"] = Message.objects.count()
+    recount["", "published"] = Message.objects.count() - CancelledMessage.objects.count()
     made = {
         *Attempt.objects.values_list("message_id", "consumer", "run"),
         *DeadLetter.objects.values_list("message_id", "consumer", "run"),

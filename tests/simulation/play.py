@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 
 from django.conf import settings
@@ -13,11 +14,14 @@ from messaging.errors import OperationRefused
 from messaging.models import ConsumerState, DeadLetter, Delivery, OutboxEntry, RollupDelta, ScheduledMessage
 from messaging.operations import command_line
 from messaging.operations.lanes import release_key
-from tests.simulation import actors, oracle, seams, stage
+from messaging.scheduling.synchronising import synchronise_schedules
+from messaging.subscriptions import synchronise
+from tests.simulation import actors, oracle, parts, seams, stage
 from tests.simulation.broker import Broker
 from tests.simulation.connection import Template
 from tests.simulation.monitor import Monitor
 from tests.simulation.operators import Operator
+from tests.simulation.parts.part import Part
 from tests.simulation.seeds import Played
 from tests.simulation.world import World
 
@@ -49,7 +53,9 @@ def play(seed: int, *, keeps_trace: bool = False) -> Played:
     settings.MESSAGING = world.profile.options()
     broker = Broker()
     seams.begin(broker)
-    violations = _act(world, broker)
+    taking_part = parts.draw(seed)
+    with _entered(taking_part, world):
+        violations = _act(world, broker, taking_part)
     counts = oracle.counts()
     world.end()
     return Played(
@@ -58,11 +64,33 @@ def play(seed: int, *, keeps_trace: bool = False) -> Played:
     )  # fmt: skip
 
 
-def _act(world: World, broker: Broker) -> list[str]:
+@contextmanager
+def _entered(taking_part: Sequence[Part], world: World) -> Iterator[None]:
+    """Deploy the parts of this run, and take them out again: the next one may be without."""
+    for part in taking_part:
+        part.enter()
+    if taking_part:
+        world.profile = world.profile.with_parts()
+        synchronise()
+        synchronise_schedules()
+    try:
+        yield
+    finally:
+        for part in taking_part:
+            part.leave()
+
+
+def _act(world: World, broker: Broker, taking_part: Sequence[Part]) -> list[str]:
     monitor = Monitor(world)
     monitor.watch()
-    people = [Operator(number, world.profile.repairs) for number in (1, 2)]
-    clients = [actors.Producer(100 * n, world.profile.bookings) for n in range(1, world.profile.producers + 1)]
+    for part in taking_part:
+        part.watch(monitor)
+    choices = [choice for part in taking_part for choice in part.choices()]
+    people = [Operator(number, world.profile.repairs, choices) for number in (1, 2)]
+    clients: list[actors.Client] = [
+        actors.Producer(100 * n, world.profile.bookings) for n in range(1, world.profile.producers + 1)
+    ]
+    clients += [client for part in taking_part for client in part.clients()]
     for client in clients:
         world.launch("client", client.start)
     for person in people:
@@ -80,12 +108,12 @@ def _act(world: World, broker: Broker) -> list[str]:
         _restart_the_dead(world, at_once=False)
     world.faults_are_on = False
     _restart_the_dead(world, at_once=True)
-    is_quiet = _drain(world)
+    is_quiet = _drain(world, taking_part)
     monitor.stop()
     world.current = None
     if not is_quiet:
         return [*world.errors, *monitor.violations, *oracle.leftovers()]
-    return [*world.errors, *monitor.violations, *oracle.violations(world)]
+    return [*world.errors, *monitor.violations, *oracle.violations(world, taking_part)]
 
 
 def _restart_the_dead(world: World, *, at_once: bool) -> None:
@@ -96,7 +124,7 @@ def _restart_the_dead(world: World, *, at_once: bool) -> None:
             world.launch(process.role, process.start)
 
 
-def _drain(world: World) -> bool:
+def _drain(world: World, taking_part: Sequence[Part]) -> bool:
     """Let everything come to rest; only a pause without an end needs a person."""
     ConsumerState.objects.filter(paused_until=None).update(paused_at=None)
     ends = world.now + DRAIN_SECONDS
@@ -104,11 +132,13 @@ def _drain(world: World) -> bool:
         for _ in range(LOOK_EVERY):
             world.step()
             _restart_the_dead(world, at_once=True)
-        if _is_quiet():
+        if _is_quiet(taking_part):
             return True
         if world.steps % PERSON_EVERY < LOOK_EVERY:
             _unblock()
-    return _is_quiet()
+            for part in taking_part:
+                part.help_out()
+    return _is_quiet(taking_part)
 
 
 def _unblock() -> None:
@@ -118,8 +148,8 @@ def _unblock() -> None:
             release_key(name=consumer, key=str(key), actor=command_line("closer"), reason="The end.")
 
 
-def _is_quiet() -> bool:
-    if connection.in_atomic_block:
+def _is_quiet(taking_part: Sequence[Part]) -> bool:
+    if connection.in_atomic_block or not all(part.is_at_rest() for part in taking_part):
         return False
     with connection.cursor() as cursor:
         cursor.execute(_IS_QUIET)

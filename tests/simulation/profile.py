@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 
@@ -45,6 +45,10 @@ class Profile:
             doubled=rate(0.5), refused=rate(0.3), leaps=rate(0.01),
             chunk_limit=rng.choice([1, 2, 4, 100]), wakeups=rng.randint(1, 2),
         )  # fmt: skip
+
+    def with_parts(self) -> Profile:
+        """Return what is left of the basic cast where others play too: a seed costs about the same."""
+        return replace(self, producers=1, bookings=min(self.bookings, 2))
 
     def options(self) -> dict[str, object]:
         """Return the settings.MESSAGING of this run."""

@@ -27,3 +27,17 @@ class Effect(models.Model):
 
     class Meta:
         app_label = "cast"
+
+
+class Sent(models.Model):
+    """A client's own row for what a part sends, saved in the transaction that sends it."""
+
+    what = models.CharField(max_length=20)
+    number = models.PositiveIntegerField()
+    message_id = models.UUIDField()
+    at = models.DateTimeField()
+    """When it is due, or was sent."""
+    objects: ClassVar[models.Manager[Sent]] = models.Manager()
+
+    class Meta:
+        app_label = "cast"

@@ -1,0 +1,91 @@
+"""Mutants of what only some seeds play: schedules, sagas, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from django.db import connection
+from django.db.models import F
+
+from messaging import failpoints
+from messaging.database import sqlite_sql, store
+from messaging.database.connections import text_time
+from messaging.database.sqlite import _take_positions
+from messaging.models import Schedule
+from messaging.scheduling import firing
+from messaging.scheduling.recurring import Recurrence
+from messaging.scheduling.rules import plan
+from messaging.scheduling.synchronising import rule_of
+from tests.simulation.stage import world
+
+MOMENT = 0.2
+"""Seconds in which others may act between what a mutant reads and what it does."""
+
+
+def without_firing_transaction() -> None:
+    """A schedule moves on, and publishes in a transaction after that."""
+
+    @contextmanager
+    def apart(_: str) -> Iterator[None]:
+        yield
+
+    patched: Any = firing
+    patched.failpoints = SimpleNamespace(atomic=apart, reach=failpoints.reach)
+
+
+def without_due_key() -> None:
+    """A relay fires what it read a moment ago, whether or not another fired it since."""
+
+    def fire(declared: Recurrence) -> int:
+        now = world().clock()
+        row = Schedule.objects.filter(next_at__lte=now, paused_at=None, name=declared.name).first()
+        if row is None or row.next_at is None:
+            return 0
+        planned = plan(rule_of(row), due=row.next_at, now=now, missed=row.missed, limit=row.missed_limit)
+        world().sleep(MOMENT)
+        with failpoints.atomic("fire"):
+            firing._move_on(row, planned, now)
+            ids = [firing._publish_once(declared, due, after=None) for due in planned.fire]
+            Schedule.objects.filter(name=row.name).update(fired=F("fired") + len(ids))
+        return len(ids)
+
+    patched: Any = firing
+    patched.fire = fire
+    sqlite_sql.NOTE_FIRING = sqlite_sql.NOTE_FIRING.replace("DO NOTHING", "DO UPDATE SET fired_by = ''")
+
+
+def without_taking_the_row() -> None:
+    """A relay delivers what it saw to be due a moment ago, whoever took the row since."""
+
+    def move_due(limit: int) -> int:
+        now = text_time(world().clock())
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT message_id, type, key, consumer, run, resolves FROM messaging_scheduledmessage"
+                " WHERE due_at <= %s LIMIT %s", [now, limit],
+            )  # fmt: skip
+            due = cursor.fetchall()
+        world().sleep(MOMENT if due else 0)
+        with failpoints.atomic("move_due"), connection.cursor() as cursor:
+            places = _take_positions(cursor, [row[:3] for row in due])
+            for id, type_, key, consumer, run, resolves in due:
+                cursor.execute(
+                    "INSERT INTO messaging_outboxentry (message_id, type, key, position, created_at, consumer, run,"
+                    " resolves) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                    [id, type_, key, places.get(id), now, consumer, run, resolves],
+                )
+                cursor.execute("DELETE FROM messaging_scheduledmessage WHERE message_id = %s", [id])
+        return len(due)
+
+    target: Any = store()
+    target._target.move_due = move_due
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "firing's transaction": without_firing_transaction,
+    "due time's key": without_due_key,
+    "scheduled row": without_taking_the_row,
+}
