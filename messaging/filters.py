@@ -2,10 +2,14 @@
 
 A filter is a mapping of paths to lists of conditions. Every path must match; of its list one condition must. A path
 is one of the body ("customer.country", of lists any element), "headers.<name>", or "envelope.<field>".
+
+What a filter says of a body that goes to the storage is written down while the body is in hand, at the publish: the
+relay holds rows that others wait for, so it reads no storage.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -103,18 +107,42 @@ def refused(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, str]]:
     """Return the (message, consumer) pairs whose filter does not want the message.
 
     Each row: outbox id, message id, consumer, filter, type, version, kind, source, tenant, key, correlation id,
-    headers, body. Rows without a consumer have no filter to ask; a body that is not at hand is left to its consumer.
+    headers, body, blob. Rows without a consumer have no filter to ask, and of a message that is gone nobody can say.
     """
     found = []
-    for _, message_id, consumer, wanted, *envelope, headers, body in rows:
+    for _, message_id, consumer, wanted, *envelope, headers, body, blob in rows:
         if consumer is None or body is None:
             continue
-        facts = Facts(
-            envelope=dict(zip(ENVELOPE, envelope, strict=True)), headers=_loaded(headers) or {}, body=_body(bytes(body))
-        )
-        if not wants(_loaded(wanted), facts):
+        asked = _loaded(wanted)
+        if blob is not None and body_fields(asked):
+            is_wanted = verdict(asked, _loaded(blob))
+        else:
+            facts = _facts(envelope, _loaded(headers), bytes(body))
+            is_wanted = wants(asked, facts)
+        if is_wanted is False:
             found.append((message_id, consumer))
     return found
+
+
+def verdicts(asking: Iterable[Mapping[str, Any]], message: Any) -> dict[str, bool]:
+    """Return what each of these filters that asks about the body says of an envelope, by the filter's digest."""
+    facts = _facts([getattr(message, name) for name in ENVELOPE], message.headers, message.body)
+    return {_digest(each): wants(each, facts) for each in asking if body_fields(each)}
+
+
+def verdict(asked: Mapping[str, Any], blob: Mapping[str, Any]) -> bool | None:
+    """Return what this very filter said of a body when it was published; None when it was not asked then."""
+    said: Mapping[str, bool] = blob.get("verdicts") or {}
+    return said.get(_digest(asked)) if said else None
+
+
+def _digest(wanted: Mapping[str, Any]) -> str:
+    text = json.dumps(wanted, sort_keys=True, default=float)  # numbers come as Decimal or float, by who reads the row
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _facts(envelope: Sequence[Any], headers: Mapping[str, str] | None, body: bytes) -> Facts:
+    return Facts(envelope=dict(zip(ENVELOPE, envelope, strict=True)), headers=headers or {}, body=_body(body))
 
 
 def _loaded(value: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from django.db import connection
 
-from messaging import failpoints, payloads
+from messaging import failpoints, filters, payloads
 from messaging.database.statements import Store
 from messaging.envelope import Envelope
 
@@ -44,7 +45,9 @@ def put(envelopes: Sequence[Envelope]) -> None:
 
     A body that is too large for a row goes to the storage first.
     """
-    envelopes = [_light(envelope) if payloads.is_large(envelope.body) else envelope for envelope in envelopes]
+    if large := {envelope.type for envelope in envelopes if payloads.is_large(envelope.body)}:
+        asking = _filters_of(large)
+        envelopes = [_light(each, asking) if payloads.is_large(each.body) else each for each in envelopes]
     envelopes = [_answered(envelope) if envelope.answers else envelope for envelope in envelopes]
     if now := [envelope for envelope in envelopes if envelope.due_at is None]:
         store().publish(now)
@@ -52,8 +55,19 @@ def put(envelopes: Sequence[Envelope]) -> None:
         store().schedule(later)
 
 
-def _light(envelope: Envelope) -> Envelope:
-    return replace(envelope, body=b"", blob=payloads.set_aside(envelope.id, envelope.body))
+def _filters_of(types: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
+    from messaging.models import Subscription  # not before Django's apps are loaded
+
+    rows = Subscription.objects.filter(type__in=types, filter__isnull=False).values_list("type", "filter")
+    return [(type_, asked) for type_, asked in rows if asked is not None]
+
+
+def _light(envelope: Envelope, asking: Sequence[tuple[str, dict[str, Any]]]) -> Envelope:
+    """Put the body into the storage, and what filters say of it into the row."""
+    blob = payloads.set_aside(envelope.id, envelope.body)
+    mine = [asked for type_, asked in asking if type_ == envelope.type]
+    verdicts = filters.verdicts(mine, envelope) if mine else {}
+    return replace(envelope, body=b"", blob={**blob, "verdicts": verdicts} if verdicts else blob)
 
 
 def _answered(reply: Envelope) -> Envelope:

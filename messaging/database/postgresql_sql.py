@@ -146,7 +146,7 @@ UNION ALL SELECT NULL, count(*) FROM head WHERE is_filtered HAVING count(*) > 0"
 # With filters it takes a transaction: lock a batch and read what the filters ask about, decide, then fan out.
 CHOOSE = """
 SELECT o.id, o.message_id, s.consumer, s.filter, m.type, m.version, m.kind, m.source, m.tenant, m.key,
-    m.correlation_id, m.headers, CASE WHEN m.blob IS NULL THEN m.body END
+    m.correlation_id, m.headers, m.body, m.blob
 FROM (
     SELECT id, message_id, type, consumer, created_at FROM messaging_outboxentry
     ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED

@@ -49,7 +49,7 @@ RETURNING consumer"""
 
 FILTERED = """
 SELECT o.id, o.message_id, s.consumer, s.filter, m.type, m.version, m.kind, m.source, m.tenant, m.key,
-    m.correlation_id, m.headers, CASE WHEN m.blob IS NULL THEN m.body END
+    m.correlation_id, m.headers, m.body, m.blob
 FROM messaging_outboxentry o
 JOIN messaging_subscription s ON s.type = o.type AND s.starts_at <= o.created_at AND s.filter IS NOT NULL
 JOIN messaging_message m ON m.id = o.message_id

@@ -32,7 +32,8 @@ class Message(models.Model):
     expires_at = models.DateTimeField(null=True)
     """From then on no consumer handles it for the first time: it is dead-lettered as expired."""
     blob = models.JSONField(null=True)
-    """Where the body is when it is too large for the row: name in the storage, sha256 and size in bytes."""
+    """Where the body is when it is too large for the row: name in the storage, sha256 and size in bytes; and what the
+    filters that ask about it said, see messaging.filters."""
 
     class Meta:
         indexes = [

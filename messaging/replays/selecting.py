@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from django.db.models import Max, Q, QuerySet
 
 from messaging import filters
 from messaging.consumers import Consumer
+from messaging.errors import BodyUnavailable
 from messaging.ids import id_at
 from messaging.models import Attempt, DeadLetter, Delivery, HistoryReplay, Message, OutboxEntry, ScheduledMessage
 
@@ -71,11 +73,16 @@ def _attempts(consumer: str, ids: Sequence[UUID]) -> QuerySet[Attempt]:
 def _unwanted(consumer: Consumer, rows: Sequence[Message]) -> dict[UUID, str]:
     if consumer.filter is None:
         return {}
-    asked = [
-        (
-            0, row.id, consumer.name, consumer.filter, row.type, row.version, row.kind, row.source, row.tenant, row.key,
-            row.correlation_id, row.headers, None if row.blob else row.body,
-        )
-        for row in rows
-    ]  # fmt: skip
-    return {id: "not wanted by its filter" for id, _ in filters.refused(asked)}
+    return {id: "not wanted by its filter" for id, _ in filters.refused(_asked(consumer, consumer.filter, rows))}
+
+
+def _asked(consumer: Consumer, wanted: Mapping[str, Any], rows: Sequence[Message]) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        body, blob = bytes(row.body), row.blob
+        if blob and filters.body_fields(wanted) and filters.verdict(wanted, blob) is None:
+            with suppress(BodyUnavailable):  # of what is gone nobody can say what it was, so its run does
+                body, blob = row.content(), None
+        yield (
+            0, row.id, consumer.name, wanted, row.type, row.version, row.kind, row.source, row.tenant, row.key,
+            row.correlation_id, row.headers, body, blob,
+        )  # fmt: skip

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from messaging import BodyUnavailable, Context, Event, Sensitive, payloads, publish
 from messaging.database import store
+from messaging.errors import StorageUnavailable
 from messaging.models import DeadLetter, Message
 from messaging.operations import replay_dead_letters
 from messaging.pruning import prune
+from messaging.replays.selecting import left_out_in_shadow
 from messaging.settings import options
+from messaging.subscriptions import synchronise
 from messaging.sweeping import GRACE, sweep_bodies
 from messaging.testing import Harness
 from messaging.verification import verify
@@ -211,6 +216,94 @@ class TestLostBody:
         hidden.rename(day)
         harness.finish()
         assert handler.sizes == [2000]
+
+
+class TestFilteredLargeBody:
+    """The relay reads no storage: what filters say of a large body is noted while it is in hand, at the publish."""
+
+    WANTED: ClassVar[dict[str, Any]] = {"train": [{"prefix": "L"}]}
+
+    def test_is_asked_like_a_small_one(self, anywhere: Any, harness: Harness, station: Station) -> None:
+        station.declare(handler := Noted(), filter=self.WANTED)
+        harness.publish(LARGE)
+        harness.publish(TrainArrived(train="S" * 3000))
+        harness.publish(TrainArrived(train="L"))
+        harness.run()
+        assert sorted(handler.sizes) == [1, 2000]
+        assert outcomes().count("filtered") == 1
+        assert verify().is_sound
+
+    def test_needs_no_storage_when_it_is_relayed(self, folder: Path, harness: Harness, station: Station) -> None:
+        station.declare(filter={"train": [{"prefix": "S"}]})
+        harness.publish(LARGE)
+        harness.publish(TrainArrived(train="S"))
+        shutil.rmtree(folder / "bodies")
+        harness.run()
+        assert sorted(outcomes()) == ["filtered", "handled"]
+
+    def test_is_not_needed_by_a_filter_of_headers(self, folder: Path, harness: Harness, station: Station) -> None:
+        station.declare(handler := Noted(), filter={"headers.region": ["eu"]})
+        harness.publish(LARGE, headers={"region": "eu"})
+        harness.publish(LARGE, headers={"region": "us"})
+        harness.run()
+        assert handler.sizes == [2000]
+        assert all(not (row.blob or {}).get("verdicts") for row in Message.objects.all())
+
+    def test_passes_a_filter_that_came_after_the_publish(
+        self, folder: Path, harness: Harness, station: Station
+    ) -> None:
+        station.declare(handler := Noted(), filter=self.WANTED)
+        harness.publish(TrainArrived(train="S" * 3000), delay="1h")
+        harness.publish(LARGE, delay="1h")
+        station.declare(handler, filter={"train": [{"prefix": "X"}]})
+        synchronise(is_deploy=True)
+        harness.finish()
+        assert sorted(handler.sizes) == [2000, 3000]
+
+    def test_of_a_scheduled_message_is_asked_when_it_is_due(
+        self, folder: Path, harness: Harness, station: Station
+    ) -> None:
+        station.declare(handler := Noted(), filter=self.WANTED)
+        harness.publish(TrainArrived(train="S" * 3000), delay="1h")
+        harness.finish()
+        assert (handler.sizes, outcomes()) == ([], ["filtered"])
+
+    @pytest.mark.parametrize("wanted", [{"train": [{"numeric": [">=", 0.1]}]}, {"$or": [{"train": ["x", 1e22, "é"]}]}])
+    def test_knows_its_filter_again_whoever_reads_the_row(
+        self, folder: Path, harness: Harness, station: Station, wanted: dict[str, Any]
+    ) -> None:
+        station.declare(handler := Noted(), filter=wanted)
+        harness.publish(LARGE)
+        harness.run()
+        assert (handler.sizes, outcomes()) == ([], ["filtered"])
+
+    def test_costs_small_bodies_no_question(self, folder: Path, harness: Harness, station: Station) -> None:
+        station.declare(filter=self.WANTED)
+        with CaptureQueriesContext(connection) as small:
+            harness.publish(TrainArrived(train="L"))
+        with CaptureQueriesContext(connection) as large:
+            harness.publish(LARGE)
+        assert len(large) == len(small) + 1
+
+    def test_is_read_for_a_replay_whose_filter_was_not_asked_then(
+        self, folder: Path, harness: Harness, station: Station
+    ) -> None:
+        station.declare(name="station.other")
+        harness.publish(LARGE)
+        harness.publish(TrainArrived(train="S" * 3000))
+        harness.run()
+        declared = station.declare(filter={"train": [{"prefix": "S"}]})
+        found = left_out_in_shadow(declared, list(Message.objects.order_by("id")))
+        assert found == {Message.objects.earliest("id").id: "not wanted by its filter"}
+
+    def test_that_cannot_be_read_for_a_replay_holds_the_replay_back(
+        self, folder: Path, harness: Harness, station: Station
+    ) -> None:
+        harness.publish(LARGE)
+        shutil.rmtree(folder / "bodies")
+        (folder / "bodies").write_text("not a directory")
+        with pytest.raises(StorageUnavailable):
+            left_out_in_shadow(station.declare(filter=self.WANTED), list(Message.objects.all()))
 
 
 class TestSweep:

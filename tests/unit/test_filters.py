@@ -99,7 +99,7 @@ class TestWants:
         assert not wants({"count": [3]}, Facts(envelope=ENVELOPE, headers={}, body=body))
 
     def test_leaves_a_message_that_is_gone_to_its_consumer(self) -> None:
-        row = (1, "id", "shop.mail", '{"count": [3]}', *[None] * 7, None, None)
+        row = (1, "id", "shop.mail", '{"count": [3]}', *[None] * 7, None, None, None)
         assert refused([row]) == []
 
 
