@@ -6,7 +6,7 @@ import math
 
 from django.http import HttpRequest
 
-from console import tokens
+from console import permissions, tokens
 from console.throttling import failed_authentications
 from messaging.operations import OPERATE, REVEAL, VIEW, Actor
 
@@ -36,9 +36,10 @@ def identify(request: HttpRequest) -> Actor:
         raise NotIdentified("Send a token: Authorization: Bearer sb_... (manage.py tokens create makes one).")
     if request.method not in _SAFE:
         raise NotIdentified("A browser session may only read here; send a token to change anything.")
+    permissions.read_once(request.user)
     held = {VIEW: "messaging.view_console", OPERATE: "messaging.operate", REVEAL: "messaging.reveal"}
-    permissions = frozenset(mine for mine, name in held.items() if request.user.has_perm(name))
-    return Actor(name=request.user.get_username(), kind="user", permissions=permissions, address=address_of(request))
+    granted = frozenset(mine for mine, name in held.items() if request.user.has_perm(name))
+    return Actor(name=request.user.get_username(), kind="user", permissions=granted, address=address_of(request))
 
 
 def address_of(request: HttpRequest) -> str:

@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 
+from console import permissions
 from messaging.operations import OPERATE, PUBLISH, REVEAL, VIEW, Actor
 from messaging.operations.access import record_denied
 from messaging.queries.shared import sharing
@@ -47,6 +48,7 @@ def _needs(codename: str) -> Callable[[View], View]:
             user = cast(User, request.user)
             if not user.is_authenticated:
                 return _to_login(request)
+            permissions.read_once(user)
             if not user.has_perm(codename):
                 record_denied(actor=actor(request), action=f"page.{str(request.method).lower()}", target=request.path)
                 raise PermissionDenied(codename)

@@ -83,17 +83,17 @@ def _broken(request: HttpRequest) -> dict[str, Any]:
 
 
 def _health(request: HttpRequest) -> dict[str, Any]:
-    processes = reads.workers()
-    silent = [process for process in processes if not process.is_alive]
+    vitals = reads.vitals()
+    silent = [process for process in reads.workers() if not process.is_alive] if vitals.processes_silent else []
     published = reads.published_per_minute()
     now = clock.now()
     return {
-        "vitals": reads.vitals(),
+        "vitals": vitals,
         "lag_is_high": LAG_SECONDS,
         "silent": silent[:PROCESSES_SHOWN],
         "silent_count": len(silent),
-        "process_count": len(processes),
-        "roles": sorted({process.role for process in processes}),
+        "process_count": sum(vitals.processes.values()),
+        "roles": sorted(vitals.processes),
         "published": published,
         "published_per_second": sum(published[-6:]) / (300 + now.second + now.microsecond / 1e6),
     }

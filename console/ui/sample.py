@@ -24,6 +24,7 @@ from console.ui import kept
 from console.ui.access import CODENAMES, viewer
 from messaging.operations import OPERATE
 from messaging.operations.access import record_denied, record_switched
+from messaging.queries.shared import once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class SampleFlow:
         return "one a second" if self.seconds_between == 1 else f"one every {self.seconds_between:.3g} s"
 
 
+@once
 def traffic() -> list[SampleFlow]:
     """Return how the sample traffic of each flow stands; empty where there is none to switch."""
     switch = _switch()

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, Count, Max, Min, Q, QuerySet
+from django.db.models import CharField, Count, DateTimeField, Max, Min, Q, QuerySet, Value
 from django.db.models.functions import Cast, TruncMinute
 
 from messaging import clock, payloads
@@ -228,51 +228,54 @@ def _row(dead_letter: DeadLetter) -> DeadLetterRow:
 
 
 def _groups(members: QuerySet[DeadLetter], *, limit: int) -> list[FailureGroup]:
-    """Three queries: figures per fingerprint, the newest member of each, the last hour by minute."""
-    figures = members.values("fingerprint").annotate(
-        count=Count("id"),
-        replaying=Count("id", filter=Q(state__in=_ON_ITS_WAY)),
-        first_at=Min("dead_at"),
-        last_at=Max("dead_at"),
-        newest=Max(Cast("id", CharField())),  # PostgreSQL has no max(uuid); as text the order is the same
-    )
-    groups = list(figures.order_by("-count", "fingerprint")[:limit])
-    newest = DeadLetter.objects.filter(id__in=[UUID(group["newest"]) for group in groups]).only(*_ROW)
-    samples = {sample.fingerprint: sample for sample in newest}
-    bars = _per_minute(members.filter(fingerprint__in=[group["fingerprint"] for group in groups]))
+    """Two queries: figures per fingerprint with the last hour by minute, and the newest member of each."""
+    this_minute = clock.now().replace(second=0, microsecond=0)
+    first = this_minute - timedelta(minutes=MINUTES - 1)
+    figures: list[tuple[Any, ...]] = []
+    bars: dict[str, list[int]] = {}
+    for fingerprint, minute, *values in _figures(members, first):
+        if minute is None:
+            figures.append((fingerprint, *values))
+        elif 0 <= (position := int((minute - first).total_seconds() // 60)) < MINUTES:
+            bars.setdefault(fingerprint, [0] * MINUTES)[position] += values[0]
+    figures.sort(key=lambda group: (-group[1], group[0]))
+    newest = DeadLetter.objects.filter(id__in=[UUID(group[-1]) for group in figures[:limit]]).only(*_ROW)
+    samples = {sample.fingerprint: sample for sample in newest} if figures else {}
     return [
         FailureGroup(
-            fingerprint=group["fingerprint"],
+            fingerprint=fingerprint,
             consumer=sample.consumer,
             type=sample.type,
             error_type=sample.error_type,
             error_message=sample.error_message,
             location=sample.location,
             reason=sample.reason,
-            count=group["count"],
-            replaying=group["replaying"],
-            first_at=group["first_at"],
-            last_at=group["last_at"],
-            per_minute=bars.get(group["fingerprint"], (0,) * MINUTES),
+            count=count,
+            replaying=replaying,
+            first_at=first_at,
+            last_at=last_at,
+            per_minute=tuple(bars.get(fingerprint, (0,) * MINUTES)),
             newest_id=sample.id,
         )
-        for group in groups
-        if (sample := samples.get(group["fingerprint"]))  # none: resolved between two of the queries
+        for fingerprint, count, replaying, first_at, last_at, _ in figures[:limit]
+        if (sample := samples.get(fingerprint))  # none: resolved between the two queries
     ]
 
 
-def _per_minute(members: QuerySet[DeadLetter]) -> dict[str, tuple[int, ...]]:
-    this_minute = clock.now().replace(second=0, microsecond=0)
-    first = this_minute - timedelta(minutes=MINUTES - 1)
-    rows = (
-        members.filter(dead_at__gte=first)
-        .annotate(minute=TruncMinute("dead_at"))
-        .values_list("fingerprint", "minute")
-        .annotate(count=Count("id"))
+def _figures(members: QuerySet[DeadLetter], since: datetime) -> QuerySet[DeadLetter, Any]:
+    """Return the figures of each fingerprint, then its count in each minute from ``since`` on."""
+    columns = ("fingerprint", "minute", "count", "replaying", "first_at", "last_at", "newest")
+    groups = members.values("fingerprint").annotate(
+        minute=Cast(Value(None), DateTimeField()),
+        count=Count("id"),
+        replaying=Count("id", filter=Q(state__in=_ON_ITS_WAY)),
+        first_at=Min("dead_at"),
+        last_at=Max("dead_at"),
+        newest=Max(Cast("id", CharField())),  # PostgreSQL has no max(uuid); as text the order is the same
     )
-    bars: dict[str, list[int]] = {}
-    for fingerprint, minute, count in rows.order_by():
-        position = int((minute - first).total_seconds() // 60)
-        if 0 <= position < MINUTES:
-            bars.setdefault(fingerprint, [0] * MINUTES)[position] += count
-    return {fingerprint: tuple(values) for fingerprint, values in bars.items()}
+    minutes = members.filter(dead_at__gte=since).annotate(minute=TruncMinute("dead_at")).values("fingerprint", "minute")
+    minutes = minutes.annotate(
+        count=Count("id"), replaying=Value(0), first_at=Min("dead_at"), last_at=Max("dead_at"),
+        newest=Value("", CharField()),
+    )  # fmt: skip
+    return groups.order_by().values_list(*columns).union(minutes.order_by().values_list(*columns), all=True)

@@ -16,7 +16,6 @@ from messaging.queries.statuses import (
     Status,
     dead_letter_status,
     delivery_status,
-    paused_consumers,
     standings,
     worst,
 )  # fmt: skip
@@ -113,7 +112,7 @@ class Flow:
 
 
 def get_flow(correlation_id: str) -> Flow | None:
-    """Return a flow with at most MESSAGE_CAP messages, or None. Nine queries, however long it is."""
+    """Return a flow with at most MESSAGE_CAP messages, or None. Four queries, however long it is."""
     if not is_storable(correlation_id):
         return None
     columns = (
@@ -123,7 +122,7 @@ def get_flow(correlation_id: str) -> Flow | None:
     if not found:
         return None
     rows, now = found[:MESSAGE_CAP], clock.now()
-    paused, hot = paused_consumers(now), standings(row.id for row in rows)
+    hot, paused = standings((row.id for row in rows), now=now)
     attempts = _attempts([row.id for row in rows])
     traces = tuple(dict.fromkeys(row.traceparent[3:35] for row in rows if row.traceparent))
     publishers = _publishers(rows, attempts, traces)

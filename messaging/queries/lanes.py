@@ -67,12 +67,6 @@ def blocked_keys(
     ]  # fmt: skip
 
 
-def count_blocked_keys(consumer: str = "") -> dict[str, int]:
-    """Count the blocked keys of each consumer that has any, or of one."""
-    rows = _blockers().filter(**({"consumer": consumer} if consumer else {}))
-    return dict(rows.values_list("consumer").annotate(Count("key", distinct=True)).order_by())
-
-
 def waits_for(deliveries: Sequence[Delivery]) -> dict[tuple[UUID, str], WaitsFor]:
     """Return what each of these deliveries waits for, by message and consumer; two queries each, and few are asked."""
     found = {}

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from messaging import clock
 from messaging.limits import Circuit
-from messaging.models import ConsumerState, Gate
+from messaging.models import Gate
 from messaging.queries import shared
 from messaging.queries.pages import is_storable
 
@@ -90,10 +90,9 @@ def gates() -> list[GateRow]:
 
 def _users() -> dict[str, list[str]]:
     users: dict[str, list[str]] = defaultdict(list)
-    states = ConsumerState.objects.filter(retired_at=None).exclude(limits={}).order_by("name")
-    for name, declared in states.values_list("name", "limits"):
-        for dependency in declared.get("depends_on", ()):
-            users[dependency].append(name)
+    for state in shared.consumer_states():
+        for dependency in state.limits.get("depends_on", ()) if state.retired_at is None else ():
+            users[dependency].append(state.name)
     return users
 
 

@@ -16,7 +16,6 @@ from messaging.queries.statuses import (
     Hold,
     Standing,
     Status,
-    paused_consumers,
     standings,
 )
 
@@ -111,14 +110,13 @@ class MessageDetail:
 
 
 def get_message(id: UUID) -> MessageDetail | None:
-    """Return one message with its deliveries, attempts and flow, or None. Nine queries, whatever its history."""
+    """Return one message with its deliveries, attempts and flow, or None. Four queries, whatever its history."""
     message = Message.objects.filter(id=id).first()
     if message is None:
         return None
     now = clock.now()
-    paused = paused_consumers(now)
     flow, is_capped = _flow(message)
-    hot = standings(record.id for record in flow)
+    hot, paused = standings((record.id for record in flow), now=now)
     statuses = {key: standing.status(paused=paused, now=now) for key, standing in hot.items()}
     return MessageDetail(
         id=message.id,

@@ -27,7 +27,6 @@ from messaging.queries.pages import CappedCount, Page, capped_count, keyset_page
 from messaging.queries.statuses import (
     WORST_FIRST,
     Status,
-    paused_consumers,
     standings,
     unresolved_dead_letters,
 )
@@ -172,9 +171,8 @@ def _count_ids(rows: QuerySet[Message], since: datetime, width: timedelta, bins:
 
 def _rows(records: list[Message]) -> list[MessageRow]:
     now = clock.now()
-    paused = paused_consumers(now)
     ids = [record.id for record in records]
-    hot = standings(ids)
+    hot, paused = standings(ids, now=now)
     finished = _finished(ids)
     expected = _subscribers({record.type for record in records if hot[record.id].for_subscribers})
     rows = []

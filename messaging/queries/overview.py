@@ -1,4 +1,4 @@
-"""The state of the whole bus in few queries: for the status strip, the overview, /stats, /readyz and /metrics."""
+"""What flowed through the bus and what runs it: for the overview, /stats and /metrics."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from django.db.models import Count, Min, Q, QuerySet, Value
 
 from messaging import clock
-from messaging.models import (
-    DeadLetter,
-    Delivery,
-    OutboxEntry,
-    QuarantinedMessage,
-    RollupDelta,
-    Schedule,
-    ScheduledMessage,
-    Total,
-    TypeTotal,
-)
+from messaging.models import RollupDelta, Total, TypeTotal
 from messaging.queries import rates
 from messaging.queries.consumers import HISTORY_MINUTES
-from messaging.queries.lanes import IS_UNRESOLVED
-from messaging.queries.limits import open_gates
-from messaging.queries.scheduling import OVERDUE
-from messaging.queries.shared import consumer_states, once, processes
-from messaging.settings import options
+from messaging.queries.shared import processes
+from messaging.queries.vitals import Pause, Vitals, stale_before, vitals
+
+__all__ = [
+    "Pause",
+    "Series",
+    "TotalRow",
+    "TypeRow",
+    "Vitals",
+    "WorkerRow",
+    "published_per_minute",
+    "series",
+    "totals",
+    "type_totals",
+    "vitals",
+    "workers",
+]
 
 _SERIES_OF: dict[str, str] = {
     **dict.fromkeys(map(str, rates.HANDLED), "handled"),
@@ -49,36 +48,6 @@ class WorkerRow:
     started_at: datetime
     heartbeat_at: datetime
     is_alive: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vitals:
-    """What the status strip shows."""
-
-    as_of: datetime
-    outbox_rows: int
-    outbox_lag_seconds: float
-    """Age of the oldest row the relay has not fanned out, 0 when there is none."""
-    relays_alive: int
-    workers_alive: int
-    workers_known: int
-    dead_letters: int
-    """Unresolved."""
-    backlog: int
-    oldest_at: datetime | None
-    paused: tuple[str, ...]
-    open_breakers: tuple[str, ...]
-    """Consumers and dependencies whose breaker is open or half open."""
-    behind: tuple[str, ...]
-    """Consumers whose backlog passed its limit."""
-    quarantined: int
-    """Open in quarantine or parked."""
-    scheduled: int
-    """Messages that wait for their time."""
-    scheduled_overdue: int
-    """Of them: should have gone by now."""
-    schedules_failing: int
-    """Recurring schedules whose message cannot be made, or whose due time passed and nobody fired it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,76 +81,6 @@ class TypeRow:
     type: str
     outcome: str
     count: int
-
-
-@once
-def vitals() -> Vitals:
-    """Read the state of the bus in four statements."""
-    now = clock.now()
-    counts, held = _counts(now), _held(now)
-    outbox_rows, outbox_oldest = counts["outbox"]
-    backlog, oldest_at = counts["delivery"]
-    processes = [(row.role, row.is_alive) for row in workers(now=now)]
-    return Vitals(
-        as_of=now,
-        outbox_rows=outbox_rows,
-        outbox_lag_seconds=max(0.0, (now - outbox_oldest).total_seconds()) if outbox_oldest else 0.0,
-        relays_alive=processes.count(("relay", True)),
-        workers_alive=processes.count(("worker", True)),
-        workers_known=sum(role == "worker" for role, _ in processes),
-        dead_letters=counts["dead_letter"][0],
-        backlog=backlog,
-        oldest_at=oldest_at,
-        paused=tuple(name for name, is_paused, _ in held if is_paused),
-        open_breakers=tuple(gate.name for gate in open_gates()),
-        behind=tuple(name for name, _, is_behind in held if is_behind),
-        quarantined=counts["quarantine"][0],
-        scheduled=counts["scheduled"][0],
-        scheduled_overdue=counts["overdue"][0],
-        schedules_failing=counts["schedule"][0],
-    )
-
-
-def _held(now: datetime) -> list[tuple[str, bool, bool]]:
-    """Return the consumers that are paused, behind, or both."""
-    return [
-        (row.name, row.paused_at is not None and (row.paused_until is None or row.paused_until > now),
-         row.behind_since is not None)
-        for row in consumer_states()
-        if row.retired_at is None and (row.paused_at or row.behind_since)
-    ]  # fmt: skip
-
-
-def _counts(now: datetime) -> dict[str, tuple[int, datetime | None]]:
-    """Count the hot tables and find the oldest row of each, in one statement."""
-    parts = [
-        _count(OutboxEntry.objects.all(), "outbox", "created_at"),
-        _count(Delivery.objects.all(), "delivery", "created_at"),
-        _count(DeadLetter.objects.filter(IS_UNRESOLVED), "dead_letter", "dead_at"),
-        _count(QuarantinedMessage.objects.filter(state="open"), "quarantine", "received_at"),
-        _count(ScheduledMessage.objects.all(), "scheduled", "due_at"),
-        _count(ScheduledMessage.objects.filter(due_at__lt=now - OVERDUE), "overdue", "due_at"),
-        _count(
-            Schedule.objects.filter(Q(failures__gt=0) | Q(next_at__lt=now - OVERDUE), paused_at=None, retired_at=None),
-            "schedule",
-            "next_at",
-        ),
-    ]
-    found = {kind: (count, oldest) for kind, count, oldest in parts[0].union(*parts[1:], all=True)}
-    return {kind: found.get(kind, (0, None)) for kind in _COUNTED}
-
-
-_COUNTED = ("outbox", "delivery", "dead_letter", "quarantine", "scheduled", "overdue", "schedule")
-
-
-def _count(rows: QuerySet[Any], kind: str, time: str) -> QuerySet[Any, Any]:
-    counted: QuerySet[Any, Any] = (
-        rows.order_by()
-        .values(table=Value(kind))
-        .annotate(rows=Count("*"), oldest=Min(time))
-        .values_list("table", "rows", "oldest")
-    )
-    return counted
 
 
 def series(*, minutes: int = 60, consumer: str = "", step: int = 1) -> Series:
@@ -234,7 +133,7 @@ def _floor(moment: datetime, step: int) -> datetime:
 def published_per_minute(*, minutes: int = 60) -> tuple[int, ...]:
     """Messages that left the outbox per minute, oldest first, the running minute last."""
     starts = rates.minutes_until(clock.now(), count=minutes)
-    counts = rates.published(since=starts[0])
+    counts = rates.published(since=starts[0] - timedelta(minutes=1))  # the same read as that of the consumers
     return tuple(counts.get(start, 0) for start in starts)
 
 
@@ -281,7 +180,7 @@ def totals() -> list[TotalRow]:
 
 def workers(*, now: datetime | None = None) -> list[WorkerRow]:
     """Every process with a heartbeat row, by role and name; silent ones are not alive."""
-    stale_before = (now or clock.now()) - timedelta(seconds=options().stale_after_seconds)
+    silent_before = stale_before(now or clock.now())
     return [
         WorkerRow(
             name=worker.name,
@@ -291,7 +190,7 @@ def workers(*, now: datetime | None = None) -> list[WorkerRow]:
             release=worker.release,
             started_at=worker.started_at,
             heartbeat_at=worker.heartbeat_at,
-            is_alive=worker.heartbeat_at >= stale_before,
+            is_alive=worker.heartbeat_at >= silent_before,
         )
         for worker in processes()
     ]

@@ -60,12 +60,18 @@ def percentile(buckets: Mapping[str, int], share: float) -> float | None:
     return float(BOUNDS_MS[-1])
 
 
-@once
 def tallies(*, since: datetime, consumer: str = "") -> list[Tally]:
     """Count attempt outcomes per consumer and minute from ``since`` on, in one statement."""
+    return [tally for tally in _recorded(since=since, consumer=consumer) if tally.consumer]
+
+
+@once
+def _recorded(*, since: datetime, consumer: str) -> list[Tally]:
+    """Count outcomes of one consumer or of all, what was published included."""
+    match = "=" if consumer else ">="  # of all: the empty name too
     sql = f"""
         SELECT consumer, minute, outcome, SUM(count)
-        FROM ({_both("consumer, minute, outcome, count", _match(consumer))}) AS recorded
+        FROM ({_both("consumer, minute, outcome, count", match)}) AS recorded
         GROUP BY consumer, minute, outcome"""
     rows = _fetch(sql, [*_bounds(since, consumer), *_bounds(since, consumer)])
     return [Tally(name, _moment(minute), outcome, int(count)) for name, minute, outcome, count in rows]
@@ -82,12 +88,9 @@ def outcomes(*, since: datetime, consumer: str = "") -> list[tuple[datetime, str
 
 
 def published(*, since: datetime) -> dict[datetime, int]:
-    """Count the messages that the relay fanned out per minute from ``since`` on."""
-    sql = f"""
-        SELECT minute, SUM(count) FROM ({_both("minute, count", "=", "AND outcome = %s")}) AS recorded
-        GROUP BY minute"""
-    values = [*_bounds(since, ""), PUBLISHED]
-    return {_moment(minute): int(count) for minute, count in _fetch(sql, [*values, *values])}
+    """Count the messages that the relay fanned out per minute from ``since`` on, by the same read as ``tallies``."""
+    recorded = _recorded(since=since, consumer="")
+    return {each.minute: each.count for each in recorded if not each.consumer and each.outcome == PUBLISHED}
 
 
 def histograms(*, since: datetime, by: str, consumer: str = "") -> dict[Any, dict[str, int]]:

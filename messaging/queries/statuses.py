@@ -7,14 +7,29 @@ same rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from itertools import starmap
+from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import DateTimeField, Exists, F, Model, OuterRef, Q, QuerySet, TextField, Value
+from django.db.models import (
+    BigIntegerField,
+    DateTimeField,
+    Exists,
+    F,
+    Field,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    TextField,
+    UUIDField,
+    Value,
+)
+from django.db.models.functions import Cast
 
 from messaging.models import CancelledMessage, ConsumerState, DeadLetter, Delivery, OutboxEntry, ScheduledMessage
 
@@ -35,8 +50,11 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def paused_consumers(now: datetime) -> frozenset[str]:
-    held = ConsumerState.objects.filter(paused_at__isnull=False).filter(Q(paused_until=None) | Q(paused_until__gt=now))
-    return frozenset(held.values_list("name", flat=True))
+    return frozenset(_paused_states(now).values_list("name", flat=True))
+
+
+def _paused_states(now: datetime) -> QuerySet[ConsumerState]:
+    return ConsumerState.objects.filter(paused_at__isnull=False).filter(Q(paused_until=None) | Q(paused_until__gt=now))
 
 
 def delivery_status(delivery: Delivery, *, paused: frozenset[str], now: datetime) -> Status:
@@ -110,35 +128,86 @@ class Standing:
         return "pending" if any(entry.consumer is None for entry in self.outbox) else None
 
 
-def standings(ids: Iterable[UUID]) -> dict[UUID, Standing]:
-    """Read the hot tables for these messages: four queries, however many messages."""
+def standings(ids: Iterable[UUID], *, now: datetime) -> tuple[dict[UUID, Standing], frozenset[str]]:
+    """Read the hot tables for these messages, and which consumers are paused: one query, however many messages."""
     wanted = list(ids)
     result = {identifier: Standing() for identifier in wanted}
     if not wanted:
-        return result
-    for message_id, hold in _holds(wanted):
-        result[message_id].hold = hold
-    for entry in OutboxEntry.objects.filter(message_id__in=wanted):
-        result[entry.message_id].outbox.append(entry)
-    for delivery in Delivery.objects.filter(message_id__in=wanted):
-        result[delivery.message_id].deliveries.append(delivery)
-    dead_letters = DeadLetter.objects.filter(message_id__in=wanted)
-    for dead_letter in dead_letters.only("id", "message_id", "consumer", "run", "state", "resolution", "copy_id"):
-        result[dead_letter.message_id].dead_letters.append(dead_letter)
-    return result
+        return result, frozenset()
+    paused = set()
+    parts = _hot_parts(wanted, now)
+    for row in starmap(_HotRow, parts[0].union(*parts[1:], all=True)):
+        if row.table == "paused":
+            paused.add(str(row.consumer))
+        else:
+            _note(result[row.message_id], row)
+    return result, frozenset(paused)
 
 
-def _holds(ids: list[UUID]) -> Iterator[tuple[UUID, Hold]]:
-    columns = ("message_id", "due_at", "consumer", "at", "by", "why")
-    waiting = ScheduledMessage.objects.filter(message_id__in=ids).annotate(
-        at=Value(None, DateTimeField()), by=Value("", TextField()), why=Value("", TextField())
-    )
-    cancelled = CancelledMessage.objects.filter(message_id__in=ids).annotate(
-        consumer=Value(None, TextField()), at=F("cancelled_at"), by=F("cancelled_by"), why=F("reason")
-    )
-    rows = waiting.values_list(*columns).union(cancelled.values_list(*columns), all=True)
-    for message_id, due_at, consumer, at, by, why in rows:
-        yield message_id, Hold(due_at=due_at, consumer=consumer, cancelled_at=at, cancelled_by=by, reason=why)
+class _HotRow(NamedTuple):
+    """A row of any of the hot tables: what it has no column for is None."""
+
+    table: str
+    message_id: UUID
+    consumer: str | None
+    run: int
+    at: datetime
+    """When it is due."""
+    claim_token: UUID | None
+    failures: int
+    crashes: int
+    key: str | None
+    position: int | None
+    id: UUID
+    state: str
+    cancelled_at: datetime | None
+    by: str
+    reason: str
+
+
+_UUID, _TEXT, _NUMBER, _MOMENT = UUIDField(), TextField(), BigIntegerField(), DateTimeField()
+_FIELDS: dict[str, Field[Any, Any]] = {
+    "message_id": _UUID, "consumer": _TEXT, "run": _NUMBER, "at": _MOMENT, "claim_token": _UUID, "failures": _NUMBER,
+    "crashes": _NUMBER, "key": _TEXT, "position": _NUMBER, "id": _UUID, "state": _TEXT, "cancelled_at": _MOMENT,
+    "by": _TEXT, "reason": _TEXT,
+}  # fmt: skip
+
+
+def _hot_parts(ids: list[UUID], now: datetime) -> list[QuerySet[Any, Any]]:
+    """Return a query of each hot table, all with the columns of ``_HotRow``."""
+
+    def part(table: str, rows: QuerySet[Any], *same: str, **columns: str) -> QuerySet[Any, Any]:
+        columns |= dict(zip(same, same, strict=True))
+        # Typed, or PostgreSQL takes the nothing of the first part for a text.
+        taken = [F(columns[n]) if n in columns else Cast(Value(None), field) for n, field in _FIELDS.items()]
+        return rows.values_list(Value(table, _TEXT), *taken)
+
+    common = ("message_id", "consumer")
+    return [
+        part("delivery", Delivery.objects.filter(message_id__in=ids), *common, "run", "claim_token", "failures",
+             "crashes", "key", "position", at="available_at"),
+        part("outbox", OutboxEntry.objects.filter(message_id__in=ids), *common, "run"),
+        part("dead_letter", DeadLetter.objects.filter(message_id__in=ids), *common, "run", "id", "state"),
+        part("scheduled", ScheduledMessage.objects.filter(message_id__in=ids), *common, at="due_at"),
+        part("cancelled", CancelledMessage.objects.filter(message_id__in=ids), "message_id", "cancelled_at", "reason",
+             at="due_at", by="cancelled_by"),
+        part("paused", _paused_states(now), consumer="name"),
+    ]  # fmt: skip
+
+
+def _note(standing: Standing, row: _HotRow) -> None:
+    common: dict[str, Any] = {"message_id": row.message_id, "consumer": row.consumer, "run": row.run}
+    if row.table == "delivery":
+        waiting = Delivery(**common, available_at=row.at, claim_token=row.claim_token, failures=row.failures,
+                           crashes=row.crashes, key=row.key, position=row.position)  # fmt: skip
+        standing.deliveries.append(waiting)
+    elif row.table == "outbox":
+        standing.outbox.append(OutboxEntry(**common))
+    elif row.table == "dead_letter":
+        standing.dead_letters.append(DeadLetter(**common, id=row.id, state=row.state))
+    else:
+        standing.hold = Hold(due_at=row.at, consumer=row.consumer, cancelled_at=row.cancelled_at,
+                             cancelled_by=row.by or "", reason=row.reason or "")  # fmt: skip
 
 
 def with_status(status: Status, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
