@@ -47,7 +47,7 @@ def window_named(slug: str) -> Window:
 
 
 def traffic_charts(window: Window, *, consumer: str = "") -> TrafficCharts:
-    """Read and draw one window. Needs two statements."""
+    """Read and draw one window. Needs one statement."""
     now = clock.now()
     series = overview.series(minutes=window.minutes + window.step, consumer=consumer, step=window.step)
     is_young = (now - series.minutes[-1]).total_seconds() < YOUNG_SECONDS

@@ -22,8 +22,6 @@ from messaging.queries.shared import consumer_states, once
 from messaging.rollups import BATCHES
 
 RATE_WINDOW = timedelta(minutes=5)
-FAILING_WINDOW = timedelta(minutes=15)
-HISTORY_MINUTES = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,24 +99,22 @@ def _badness(row: ConsumerRow) -> tuple[object, ...]:
 
 
 def _read(name: str = "") -> list[ConsumerRow]:
-    """Read every consumer, or one, in five statements."""
+    """Read every consumer, or one, in four statements."""
     now = clock.now()
     states = ConsumerState.objects.filter(name=name) if name else consumer_states()
     owed = _owed(name, now)
-    minutes = rates.minutes_until(now, count=HISTORY_MINUTES)
+    minutes = rates.minutes_until(now, count=rates.HISTORY_MINUTES)
+    recent = rates.recent(now, consumer=name)
     tallies: dict[str, list[rates.Tally]] = defaultdict(list)
-    # From a minute before: the same read as that of the charts beside the list.
-    for tally in rates.tallies(since=minutes[0] - timedelta(minutes=1), consumer=name):
-        if tally.minute >= minutes[0]:
-            tallies[tally.consumer].append(tally)
+    for tally in recent.tallies:
+        tallies[tally.consumer].append(tally)
     gates = gates_of([state.name for state in states])
-    histograms = rates.histograms(since=now - FAILING_WINDOW, by="consumer", consumer=name)
     return [
         _row(
             state,
             owed[state.name],
             _rates(tallies[state.name], now, minutes),
-            histograms.get(state.name, {}),
+            recent.histograms.get(state.name, {}),
             gates.get(state.name),
             now,
         )
@@ -180,7 +176,7 @@ def _nothing(kind: Field[Any, Any]) -> Cast:
 
 
 def _rates(tallies: Sequence[rates.Tally], now: datetime, minutes: Sequence[datetime]) -> dict[str, Any]:
-    rate_since, failing_since = rates.minute_of(now - RATE_WINDOW), rates.minute_of(now - FAILING_WINDOW)
+    rate_since, failing_since = rates.minute_of(now - RATE_WINDOW), rates.minute_of(now - rates.FAILING_WINDOW)
     handled: dict[datetime, int] = defaultdict(int)
     recent = attempts = failed = calls = done = 0
     for tally in tallies:

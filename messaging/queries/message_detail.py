@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
+from django.db.models import Case, F, When
+
 from messaging import clock, payloads
 from messaging.models import Attempt, DeadLetter, Delivery, Message, Subscription
 from messaging.queries.lanes import WaitsFor, waits_for
@@ -110,12 +112,12 @@ class MessageDetail:
 
 
 def get_message(id: UUID) -> MessageDetail | None:
-    """Return one message with its deliveries, attempts and flow, or None. Four queries, whatever its history."""
-    message = Message.objects.filter(id=id).first()
+    """Return one message with its deliveries, attempts and flow, or None. Three queries, whatever its history."""
+    found, is_capped = _flow(id)
+    message = next((record for record in found if record.id == id), None)
     if message is None:
         return None
-    now = clock.now()
-    flow, is_capped = _flow(message)
+    now, flow = clock.now(), found
     hot, paused = standings((record.id for record in flow), now=now)
     statuses = {key: standing.status(paused=paused, now=now) for key, standing in hot.items()}
     return MessageDetail(
@@ -226,15 +228,20 @@ def _attempt(attempt: Attempt) -> AttemptView:
     )
 
 
-def _flow(message: Message) -> tuple[list[Message], bool]:
-    """Return the messages of one correlation, oldest first, this one always among them."""
-    columns = ("id", "type", "version", "source", "published_at", "causation_id")
-    same = Message.objects.filter(correlation_id=message.correlation_id).only(*columns)
-    found = list(same.order_by("id")[: RELATED_CAP + 1])
+def _flow(id: UUID) -> tuple[list[Message], bool]:
+    """Return the messages of a message's flow, oldest first, it always among them and it alone with its body."""
+    own = {name: Case(When(id=id, then=F(name))) for name in ("body", "headers", "blob")}
+    flow = Message.objects.filter(correlation_id=Message.objects.filter(id=id).values("correlation_id")[:1])
+    flow = flow.defer(*own).annotate(**{f"own_{name}": column for name, column in own.items()})
+    found = list(flow.order_by("id")[: RELATED_CAP + 1])
     is_capped = len(found) > RELATED_CAP
     found = found[:RELATED_CAP]
-    if all(record.id != message.id for record in found):
-        found[-1:] = [message]
+    this = next((record for record in found if record.id == id), None)
+    if this is None and found:
+        found[-1:] = Message.objects.filter(id=id)
+    elif this is not None:
+        for name in own:
+            setattr(this, name, getattr(this, f"own_{name}"))
     return found, is_capped
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet, UUIDField, Value
+from django.db.models import Exists, OuterRef, QuerySet, UUIDField, Value
 from django.db.models.expressions import RawSQL
 
 from messaging import clock
@@ -30,6 +30,7 @@ from messaging.queries.statuses import (
     standings,
     unresolved_dead_letters,
 )
+from messaging.queries.unions import as_uuid
 
 __all__ = [
     "BIN_CAP",
@@ -142,15 +143,14 @@ def count_newer(where: MessageFilter, *, than: UUID) -> CappedCount:
 def histogram(where: MessageFilter, *, since: datetime, until: datetime, bins: int) -> list[tuple[int, int]]:
     """Per bin of equal width: messages with an unresolved dead letter, other messages (published in the bin).
 
-    Each bin is an index range of its own and counts to BIN_CAP at most; two queries in all.
+    Each bin is an index range of its own and counts to BIN_CAP at most; one query in all.
     """
     width = (until - since) / bins
     edges = [id_at(since + width * number) for number in range(bins)] + [id_at(until)]
     rows = matching(where).order_by().filter(id__gte=edges[0], id__lt=edges[-1])
-    dead = _count_ids(rows.filter(id__in=unresolved_dead_letters().values("message_id")), since, width, bins)
-    is_few = where.status not in {None, "handled"}  # they stand in a hot table
-    totals = _count_ids(rows, since, width, bins) if is_few else _count_ranges(rows, edges)
-    return [(bad, max(0, total - bad)) for bad, total in zip(dead, totals, strict=True)]
+    if where.status not in {None, "handled"}:  # they stand in a hot table
+        return _count_ids(rows, since, width, bins)
+    return _count_ranges(rows, edges, since, width)
 
 
 def is_countable(where: MessageFilter, *, since: datetime) -> bool:
@@ -161,12 +161,18 @@ def is_countable(where: MessageFilter, *, since: datetime) -> bool:
     return not matching(times).order_by("id").values_list("id", flat=True)[SCANNED : SCANNED + 1]
 
 
-def _count_ids(rows: QuerySet[Message], since: datetime, width: timedelta, bins: int) -> list[int]:
-    counts = [0] * bins
-    for identifier in rows.values_list("id", flat=True)[:DEAD_CAP]:
-        moment = time_of(identifier) or since
-        counts[min(bins - 1, max(0, int((moment - since) / width)))] += 1
-    return counts
+def _count_ids(rows: QuerySet[Message], since: datetime, width: timedelta, bins: int) -> list[tuple[int, int]]:
+    """Count messages one by one."""
+    dead, others = [0] * bins, [0] * bins
+    is_dead = Exists(unresolved_dead_letters().filter(message_id=OuterRef("id")))
+    for identifier, is_bad in rows.annotate(is_bad=is_dead).values_list("id", "is_bad")[:DEAD_CAP]:
+        (dead if is_bad else others)[_bin_of(identifier, since, width, bins)] += 1
+    return list(zip(dead, others, strict=True))
+
+
+def _bin_of(identifier: UUID, since: datetime, width: timedelta, bins: int) -> int:
+    moment = time_of(identifier) or since
+    return min(bins - 1, max(0, int((moment - since) / width)))
 
 
 def _rows(records: list[Message]) -> list[MessageRow]:
@@ -214,24 +220,35 @@ def _subscribers(types: set[str]) -> dict[str, list[str]]:
     return result
 
 
-def _count_ranges(rows: QuerySet[Message], edges: list[UUID]) -> list[int]:
+def _count_ranges(
+    rows: QuerySet[Message], edges: list[UUID], since: datetime, width: timedelta
+) -> list[tuple[int, int]]:  # fmt: skip
+    """Count each bin by its range of an index, and the dead ones, which are few, one by one."""
+    bins = len(edges) - 1
     low, high = (RawSQL(f"bins.{name}", [], output_field=UUIDField()) for name in ("low", "high"))  # noqa: S611  constants
     one = rows.filter(id__gte=low, id__lt=high).values_list(Value(1))[:BIN_CAP]
     if one.query.is_empty():
-        return [0] * (len(edges) - 1)
-    sql, values = one.query.sql_with_params()
+        return [(0, 0)] * bins
+    dead = rows.filter(id__in=unresolved_dead_letters().values("message_id")).values_list("id")[:DEAD_CAP]
+    (sql, values), (dead_sql, dead_values) = (query.query.sql_with_params() for query in (one, dead))
     # One plan for all bins: a UNION of as many counts takes longer to plan than to run.
     bound = "CAST(%s AS uuid)" if connection.vendor == "postgresql" else "%s"
-    bins = ", ".join(f"({number}, {bound}, {bound})" for number in range(len(edges) - 1))
+    ranges = ", ".join(f"({number}, {bound}, {bound})" for number in range(bins))
     bounds = [_adapted(edge) for pair in pairwise(edges) for edge in pair]
+    counts, bad = [0] * bins, [0] * bins
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH bins(number, low, high) AS (VALUES {bins})"
-            f" SELECT number, (SELECT count(*) FROM ({sql}) AS bin) FROM bins",
-            [*bounds, *values],
+            f"WITH bins(number, low, high) AS (VALUES {ranges})"
+            f" SELECT number, (SELECT count(*) FROM ({sql}) AS bin), NULL FROM bins"
+            f" UNION ALL SELECT -1, 1, dead.* FROM ({dead_sql}) AS dead",
+            [*bounds, *values, *dead_values],
         )
-        counts = dict(cursor.fetchall())
-    return [counts.get(number, 0) for number in range(len(edges) - 1)]
+        for number, count, identifier in cursor.fetchall():
+            if identifier is None:
+                counts[number] = count
+            else:
+                bad[_bin_of(as_uuid(identifier), since, width, bins)] += 1
+    return [(dead_ones, max(0, count - dead_ones)) for dead_ones, count in zip(bad, counts, strict=True)]
 
 
 def _adapted(identifier: UUID) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from messaging import clock
 from messaging.models import RollupDelta, Total, TypeTotal
 from messaging.queries import rates
-from messaging.queries.consumers import HISTORY_MINUTES
 from messaging.queries.shared import processes
 from messaging.queries.vitals import Pause, Vitals, stale_before, vitals
 
@@ -84,40 +83,27 @@ class TypeRow:
 
 
 def series(*, minutes: int = 60, consumer: str = "", step: int = 1) -> Series:
-    """Return the last ``minutes`` minutes in steps of ``step`` minutes (1: one entry a minute), in two statements.
+    """Return the last ``minutes`` minutes in steps of ``step`` minutes (1: one entry a minute), in one statement.
 
     Steps begin at multiples of ``step`` since the epoch, so that a point does not move while the window slides;
     the last one is still running. Critical times are those of what was handled.
     """
     now = clock.now()
     starts = _starts(now, minutes=minutes, step=step)
-    place_of = {
-        start + timedelta(minutes=minute): place for place, start in enumerate(starts) for minute in range(step)
-    }
+    place_of = {start: place for place, start in enumerate(starts)}
+    outcomes, histograms = rates.course(since=starts[0], step=step, consumer=consumer)
     counts = {name: [0] * len(starts) for name in ("handled", "dead_lettered", "will_retry", "dropped")}
-    for minute, outcome, count in _outcomes(starts[0], minutes, consumer):
-        place, name = place_of.get(minute), _SERIES_OF.get(outcome)
+    for start, outcome, count in outcomes:
+        place, name = place_of.get(start), _SERIES_OF.get(outcome)
         if place is not None and name:
             counts[name][place] += count
-    buckets: list[Counter[str]] = [Counter() for _ in starts]
-    for minute, histogram in rates.histograms(since=starts[0], by="minute", consumer=consumer).items():
-        place = place_of.get(minute)
-        if place is not None:
-            buckets[place].update(histogram)
+    buckets = [histograms.get(start, {}) for start in starts]
     return Series(
         minutes=starts,
         critical_p50_ms=tuple(rates.percentile(histogram, 0.5) for histogram in buckets),
         critical_p95_ms=tuple(rates.percentile(histogram, 0.95) for histogram in buckets),
         **{name: tuple(numbers) for name, numbers in counts.items()},
     )
-
-
-def _outcomes(since: datetime, minutes: int, consumer: str) -> Iterable[tuple[datetime, str, int]]:
-    """Read the outcomes: of an hour as the list of consumers beside it does, of more without telling them apart."""
-    if minutes > HISTORY_MINUTES + 1:
-        return rates.outcomes(since=since, consumer=consumer)
-    tallies = rates.tallies(since=since, consumer=consumer)
-    return ((tally.minute, tally.outcome, tally.count) for tally in tallies)
 
 
 def _starts(now: datetime, *, minutes: int, step: int) -> tuple[datetime, ...]:
@@ -130,11 +116,11 @@ def _floor(moment: datetime, step: int) -> datetime:
     return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
 
 
-def published_per_minute(*, minutes: int = 60) -> tuple[int, ...]:
-    """Messages that left the outbox per minute, oldest first, the running minute last."""
-    starts = rates.minutes_until(clock.now(), count=minutes)
-    counts = rates.published(since=starts[0] - timedelta(minutes=1))  # the same read as that of the consumers
-    return tuple(counts.get(start, 0) for start in starts)
+def published_per_minute() -> tuple[int, ...]:
+    """Messages that left the outbox per minute of the last hour, oldest first, the running minute last."""
+    now = clock.now()
+    counts = rates.recent(now).published
+    return tuple(counts.get(start, 0) for start in rates.minutes_until(now, count=rates.HISTORY_MINUTES))
 
 
 def type_totals(everything: Sequence[TotalRow]) -> list[TypeRow]:

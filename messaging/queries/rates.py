@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -24,6 +25,8 @@ WILL_RETRY = (_Outcome.RETRIED, _Outcome.CRASHED)
 PUBLISHED = "published"
 """Outcome of the rows without a consumer: what the relay fanned out."""
 ATTEMPTED = (*HANDLED, *FAILED, _Outcome.POSTPONED)
+HISTORY_MINUTES = 60
+FAILING_WINDOW = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,54 +63,85 @@ def percentile(buckets: Mapping[str, int], share: float) -> float | None:
     return float(BOUNDS_MS[-1])
 
 
-def tallies(*, since: datetime, consumer: str = "") -> list[Tally]:
-    """Count attempt outcomes per consumer and minute from ``since`` on, in one statement."""
-    return [tally for tally in _recorded(since=since, consumer=consumer) if tally.consumer]
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What the last hour recorded, and the critical times of what consumers handled in the last 15 minutes."""
+
+    tallies: Sequence[Tally]
+    published: Mapping[datetime, int]
+    """Messages that the relay fanned out, by minute."""
+    histograms: Mapping[str, Mapping[str, int]]
+    """By consumer."""
+
+
+def recent(now: datetime, *, consumer: str = "") -> Recent:
+    """Read the last hour of one consumer or of all, in one statement."""
+    return _recent(minute_of(now), consumer)
 
 
 @once
-def _recorded(*, since: datetime, consumer: str) -> list[Tally]:
-    """Count outcomes of one consumer or of all, what was published included."""
-    match = "=" if consumer else ">="  # of all: the empty name too
-    sql = f"""
-        SELECT consumer, minute, outcome, SUM(count)
-        FROM ({_both("consumer, minute, outcome, count", match)}) AS recorded
-        GROUP BY consumer, minute, outcome"""
-    rows = _fetch(sql, [*_bounds(since, consumer), *_bounds(since, consumer)])
-    return [Tally(name, _moment(minute), outcome, int(count)) for name, minute, outcome, count in rows]
+def _recent(minute: datetime, consumer: str) -> Recent:
+    match = "=" if consumer else ">="  # of all: the empty name too, under which stands what was published
+    tallies: list[Tally] = []
+    published: dict[datetime, int] = {}
+    histograms: dict[str, dict[str, int]] = defaultdict(dict)
+    rows = _counts_and_buckets(
+        "consumer, minute, outcome", "consumer, MAX(minute) AS minute, ''", "consumer", match,
+        since=minute - timedelta(minutes=HISTORY_MINUTES - 1), buckets_since=minute - FAILING_WINDOW, consumer=consumer,
+    )  # fmt: skip
+    for name, moment, outcome, bucket, count in rows:
+        if bucket:
+            histograms[name][bucket] = count
+        elif name:
+            tallies.append(Tally(name, _moment(moment), outcome, count))
+        elif outcome == PUBLISHED:
+            published[_moment(moment)] = count
+    return Recent(tallies, published, {name: histogram(found, "critical") for name, found in histograms.items()})
 
 
-def outcomes(*, since: datetime, consumer: str = "") -> list[tuple[datetime, str, int]]:
-    """Count attempt outcomes per minute from ``since`` on, of all consumers together or of one."""
-    sql = f"""
-        SELECT minute, outcome, SUM(count)
-        FROM ({_both("minute, outcome, count", _match(consumer))}) AS recorded
-        GROUP BY minute, outcome"""
-    rows = _fetch(sql, [*_bounds(since, consumer), *_bounds(since, consumer)])
-    return [(_moment(minute), outcome, int(count)) for minute, outcome, count in rows]
+def course(
+    *, since: datetime, step: int, consumer: str = ""
+) -> tuple[list[tuple[datetime, str, int]], dict[datetime, dict[str, int]]]:
+    """Return outcomes and histograms of critical times for each step of ``step`` minutes, in one statement.
+
+    Steps begin at multiples of ``step`` since the epoch.
+    """
+    if connection.vendor == "postgresql":
+        start = f"date_bin(interval '{step} minutes', minute, timestamptz 'epoch')"
+    else:
+        start = f"datetime(CAST(strftime('%%s', minute) AS integer) / {step * 60} * {step * 60}, 'unixepoch')"
+    outcomes: list[tuple[datetime, str, int]] = []
+    buckets: dict[datetime, dict[str, int]] = defaultdict(dict)
+    rows = _counts_and_buckets(
+        f"'' AS consumer, {start} AS start, outcome", f"'' AS consumer, {start} AS start, ''", start, _match(consumer),
+        since=since, buckets_since=since, consumer=consumer, counts_by=f"{start}, outcome",
+    )  # fmt: skip
+    for _, moment, outcome, bucket, count in rows:
+        if bucket:
+            buckets[_moment(moment)][bucket] = count
+        else:
+            outcomes.append((_moment(moment), outcome, count))
+    return outcomes, {moment: histogram(found, "critical") for moment, found in buckets.items()}
 
 
-def published(*, since: datetime) -> dict[datetime, int]:
-    """Count the messages that the relay fanned out per minute from ``since`` on, by the same read as ``tallies``."""
-    recorded = _recorded(since=since, consumer="")
-    return {each.minute: each.count for each in recorded if not each.consumer and each.outcome == PUBLISHED}
-
-
-def histograms(*, since: datetime, by: str, consumer: str = "") -> dict[Any, dict[str, int]]:
-    """Sum the histograms of critical times of handled deliveries ``by`` "consumer" or "minute", in one statement."""
-    if by not in ("consumer", "minute"):
-        raise ValueError(f"by={by!r}: use 'consumer' or 'minute'.")
+def _counts_and_buckets(
+    counted: str, summed: str, buckets_by: str, match: str, *, since: datetime, buckets_since: datetime, consumer: str,
+    counts_by: str = "consumer, minute, outcome",
+) -> list[tuple[Any, ...]]:  # fmt: skip
+    """Count outcomes by ``counts_by``, and sum the histograms of what was handled by ``buckets_by``: one statement."""
     each = "jsonb_each_text" if connection.vendor == "postgresql" else "json_each"
+    handled = "AND outcome IN (%s, %s) AND consumer <> ''"
     sql = f"""
-        SELECT {by}, bucket.key, SUM(CAST(bucket.value AS bigint))
-        FROM ({_both(f"{by}, buckets", _match(consumer), "AND outcome IN (%s, %s)")}) AS recorded
+        SELECT {counted}, '' AS bucket, CAST(SUM(count) AS bigint)
+        FROM ({_both("consumer, minute, outcome, count", match)}) AS recorded
+        GROUP BY {counts_by}
+        UNION ALL
+        SELECT {summed}, bucket.key, CAST(SUM(CAST(bucket.value AS bigint)) AS bigint)
+        FROM ({_both("consumer, minute, buckets", match, handled)}) AS recorded
         CROSS JOIN {each}(recorded.buckets) AS bucket
-        GROUP BY {by}, bucket.key"""
-    values = [*_bounds(since, consumer), *map(str, HANDLED)]
-    sums: dict[Any, dict[str, int]] = {}
-    for group, bucket, count in _fetch(sql, [*values, *values]):
-        sums.setdefault(_moment(group) if by == "minute" else group, {})[bucket] = int(count)
-    return {group: histogram(buckets, "critical") for group, buckets in sums.items()}
+        GROUP BY {buckets_by}, bucket.key"""
+    counts, buckets = _bounds(since, consumer), [*_bounds(buckets_since, consumer), *map(str, HANDLED)]
+    return _fetch(sql, [*counts, *counts, *buckets, *buckets])
 
 
 def _match(consumer: str) -> str:

@@ -32,6 +32,7 @@ from django.db.models import (
 from django.db.models.functions import Cast
 
 from messaging.models import CancelledMessage, ConsumerState, DeadLetter, Delivery, OutboxEntry, ScheduledMessage
+from messaging.queries.shared import once
 
 M = TypeVar("M", bound=Model)
 Status = Literal["pending", "running", "retrying", "handled", "dead", "discarded", "paused", "scheduled", "cancelled"]
@@ -50,7 +51,12 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def paused_consumers(now: datetime) -> frozenset[str]:
-    return frozenset(_paused_states(now).values_list("name", flat=True))
+    return frozenset(name for name, until in _pauses() if until is None or until > now)
+
+
+@once
+def _pauses() -> tuple[tuple[str, datetime | None], ...]:
+    return tuple(ConsumerState.objects.filter(paused_at__isnull=False).values_list("name", "paused_until"))
 
 
 def _paused_states(now: datetime) -> QuerySet[ConsumerState]:

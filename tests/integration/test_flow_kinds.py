@@ -90,7 +90,7 @@ class TestKinds:
     def test_cost_the_same_queries_however_many(self, django_assert_num_queries: Any) -> None:
         for number in range(30):
             flow(f"{number}")
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(3):
             kinds()
 
 
@@ -100,7 +100,7 @@ class TestList:
         for number, name in enumerate(names):
             flow(name, age=100 - number)
         flow("other", SUBMITTED)
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(4):
             newest = list_flows(PLACED, limit=2)
         older = list_flows(PLACED, limit=2, after=newest.older)
         assert [row.key for row in (*newest.rows, *older.rows)] == ["4", "3", "2", "1"]
