@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from messaging import signals
 from messaging.context import Context
@@ -12,7 +11,7 @@ from messaging.contracts.model import MessageModel
 from messaging.database import store
 from messaging.errors import MessageIgnored, RetryLater, SagaNotFound, UnexpectedInState
 from messaging.ids import new_id
-from messaging.models import SagaInstance
+from messaging.models import Message, SagaInstance
 from messaging.sagas import undoing
 from messaging.sagas.declaring import Rule
 from messaging.sagas.definition import COMPENSATING, Definition
@@ -131,11 +130,21 @@ def _time_out(turn: Turn, message: SagaTimedOut) -> None:
     pending = turn.row.timeouts.get(message.timeout)
     rule = turn.saga.definition.rule_named(message.timeout)
     # Late: it was already on its way when the saga left the state, or a newer one took its place.
-    if rule is None or pending is None or UUID(pending["message_id"]) != turn.context.message_id:
+    if rule is None or pending is None or not _is_awaited(turn.context, pending["message_id"]):
         turn.ignore(f"The timeout {message.timeout} came late: the saga had moved on.")
         return
     del turn.row.timeouts[message.timeout]
     _apply(turn, rule)
+
+
+def _is_awaited(context: Context, message_id: str) -> bool:
+    """Say whether a timeout is the one that was set, or a copy of it that an operator resubmitted."""
+    if str(context.message_id) == message_id:
+        return True
+    cause, timeouts = context.causation_id, Message.objects.filter(type=SagaTimedOut.contract_name)
+    while cause is not None and cause != message_id:  # a copy is caused by its original
+        cause = timeouts.filter(id=cause).values_list("causation_id", flat=True).first()
+    return cause is not None
 
 
 def _intervene(turn: Turn, message: SagaInterventionRequested) -> None:

@@ -11,8 +11,10 @@ from django.db import transaction
 
 from messaging import publish
 from messaging.database import store
-from messaging.models import DeadLetter, Delivery, SagaInstance, SagaTransition, ScheduledMessage
-from messaging.operations import OPERATE, Actor, replay_dead_letters
+from messaging.errors import PermanentError
+from messaging.models import DeadLetter, Delivery, Message, SagaInstance, SagaTransition, ScheduledMessage
+from messaging.operations import OPERATE, Actor, replay_dead_letters, resubmit_dead_letter
+from messaging.sagas import engine
 from messaging.testing import harness
 from messaging.testing.naming import consumer_of
 from messaging.testing.sagas import FailureCase, check_failure, failure_table
@@ -52,6 +54,11 @@ def to_meal(h: Any, name: str = "j1") -> None:
     h.run()
     h.publish(SeatBooked(journey=name, seat="12A"))
     h.run()
+
+
+def resubmit(dead: DeadLetter) -> None:
+    body = Message.objects.get(id=dead.message_id).content().decode()
+    resubmit_dead_letter(id=dead.id, body=body, actor=ANA, reason="Mended.")
 
 
 class TestSaga:
@@ -104,6 +111,23 @@ class TestSaga:
         assert [each.kind for each in seen.history] == ["message", "message", "ignored"]
         assert "came late" in seen.history[-1].note
         assert not DeadLetter.objects.exists()
+
+    def test_timeout_that_is_resubmitted_still_counts(
+        self, h: Any, journey: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_: object) -> None:
+            raise PermanentError("Not today.")
+
+        to_meal(h)
+        with monkeypatch.context() as broken:
+            broken.setattr(engine, "_time_out", fails)
+            h.advance("16m")
+            resubmit(DeadLetter.objects.get())
+            h.run()
+        resubmit(DeadLetter.objects.filter(state="open").latest("id"))
+        h.run()
+        seen = h.saga(journey, "j1", state="cancelled")
+        assert seen.undone == ("seat",)
 
     def test_correlation_changed_is_refused(self, h: Any, journey: Any) -> None:
         to_meal(h)

@@ -15,6 +15,9 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "firing's transaction": ("I1", "I11"),
     "due time's key": ("I2",),
     "scheduled row": ("I1", "I2"),
+    "saga's late timeouts": ("I5",),
+    "saga's late steps": ("I5",),
+    "saga's reverse order": ("I5",),
 }
 
 FIRST_SEEDS = {"block": 200, "fence in the statements": 3, "order": 200}

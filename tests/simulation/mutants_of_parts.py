@@ -15,6 +15,9 @@ from messaging.database import sqlite_sql, store
 from messaging.database.connections import text_time
 from messaging.database.sqlite import _take_positions
 from messaging.models import Schedule
+from messaging.sagas import engine, undoing
+from messaging.sagas.messages import SagaTimedOut
+from messaging.sagas.turn import Turn
 from messaging.scheduling import firing
 from messaging.scheduling.recurring import Recurrence
 from messaging.scheduling.rules import plan
@@ -84,8 +87,41 @@ def without_taking_the_row() -> None:
     target._target.move_due = move_due
 
 
+def without_late_timeouts() -> None:
+    """A saga takes every timeout for the one that it waits for."""
+
+    def time_out(turn: Turn, message: SagaTimedOut) -> None:
+        rule = turn.saga.definition.rule_named(message.timeout)
+        assert rule is not None
+        turn.row.timeouts.pop(message.timeout, None)
+        engine._apply(turn, rule)
+
+    patched: Any = engine
+    patched._time_out = time_out
+
+
+def without_late_steps() -> None:
+    """What is completed after the decision to compensate is not undone."""
+    patched: Any = undoing
+    patched.complete_late = lambda turn, message: False
+
+
+def without_reverse_order() -> None:
+    """The first completed step is undone first."""
+
+    def first(turn: Turn) -> dict[str, Any] | None:
+        steps = turn.saga.definition.steps
+        return next((each for each in turn.row.steps if not each["undone"] and steps[each["step"]].needs_undo), None)
+
+    patched: Any = undoing
+    patched._next = first
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "firing's transaction": without_firing_transaction,
     "due time's key": without_due_key,
     "scheduled row": without_taking_the_row,
+    "saga's late timeouts": without_late_timeouts,
+    "saga's late steps": without_late_steps,
+    "saga's reverse order": without_reverse_order,
 }

@@ -136,8 +136,6 @@ def _drain(world: World, taking_part: Sequence[Part]) -> bool:
             return True
         if world.steps % PERSON_EVERY < LOOK_EVERY:
             _unblock()
-            for part in taking_part:
-                part.help_out()
     return _is_quiet(taking_part)
 
 

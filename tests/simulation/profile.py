@@ -48,7 +48,7 @@ class Profile:
 
     def with_parts(self) -> Profile:
         """Return what is left of the basic cast where others play too: a seed costs about the same."""
-        return replace(self, producers=1, bookings=min(self.bookings, 2))
+        return replace(self, producers=1, bookings=1)
 
     def options(self) -> dict[str, object]:
         """Return the settings.MESSAGING of this run."""

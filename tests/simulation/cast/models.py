@@ -41,3 +41,14 @@ class Sent(models.Model):
 
     class Meta:
         app_label = "cast"
+
+
+class Line(models.Model):
+    """A line of somebody's book: what was done about whom; nothing keeps a second one out."""
+
+    about = models.CharField(max_length=50)
+    what = models.CharField(max_length=50)
+    objects: ClassVar[models.Manager[Line]] = models.Manager()
+
+    class Meta:
+        app_label = "cast"

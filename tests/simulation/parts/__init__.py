@@ -6,8 +6,9 @@ from random import Random
 
 from tests.simulation.parts.later import Later
 from tests.simulation.parts.part import Part
+from tests.simulation.parts.trips import Trips
 
-ALL: tuple[type[Part], ...] = (Later,)
+ALL: tuple[type[Part], ...] = (Later, Trips)
 HOW_MANY = (0, 1)
 
 

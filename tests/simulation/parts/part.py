@@ -44,11 +44,8 @@ class Part:
         return ()
 
     def is_at_rest(self) -> bool:
-        """Say, once faults have stopped, whether nothing more is to come of itself."""
+        """Say, once faults have stopped, whether nothing more is to come; do what is left to a person."""
         return True
-
-    def help_out(self) -> None:
-        """Do what is left to a person by the bus's own promise."""
 
     def violations(self, facts: Facts) -> Iterator[str]:
         yield from ()
