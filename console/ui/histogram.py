@@ -42,22 +42,29 @@ def histogram_of(where: messages.MessageFilter, *, since: datetime, until: datet
     counts = messages.histogram(where, since=since, until=until, bins=BINS)
     top = max((dead + other for dead, other in counts), default=0) or 1
     step = (until - since) / BINS
+    cap = None if where.is_few else messages.BIN_CAP
     return Histogram(
         bars=tuple(
-            _bar(number, dead, other, top=top, start=since + step * number, step=step)
+            _bar(number, dead, other, top=top, cap=cap, start=since + step * number, step=step)
             for number, (dead, other) in enumerate(counts)
             if dead + other
         ),
         marks=tuple(since + (until - since) * number / (_MARKS - 1) for number in range(_MARKS)),
         total=sum(dead + other for dead, other in counts),
         dead=sum(dead for dead, _ in counts),
-        is_capped=any(dead + other >= messages.BIN_CAP for dead, other in counts),
+        is_capped=any(_is_capped(dead + other, cap) for dead, other in counts)
+        or sum(dead + other for dead, other in counts) >= messages.DEAD_CAP,
         seconds_per_bar=step.total_seconds(),
     )
 
 
-def _bar(number: int, dead: int, other: int, *, top: int, start: datetime, step: timedelta) -> Bar:
+def _is_capped(count: int, cap: int | None) -> bool:
+    return cap is not None and count >= cap
+
+
+def _bar(number: int, dead: int, other: int, *, top: int, cap: int | None, start: datetime, step: timedelta) -> Bar:
     width = WIDTH / BINS
+    least = "≥ " if _is_capped(other + dead, cap) else ""
     # A single message still shows: a bar is at least two units high.
     other_height = max(2.0, other / top * (HEIGHT - 4)) if other else 0.0
     dead_height = max(2.0, dead / top * (HEIGHT - 4)) if dead else 0.0
@@ -70,7 +77,7 @@ def _bar(number: int, dead: int, other: int, *, top: int, start: datetime, step:
         dead_height=f"{dead_height:.1f}",
         since=_stamp(start),
         until=_stamp(start + step),
-        words=f"{start:%H:%M:%S} UTC: {other + dead:,} messages, {dead:,} with a dead letter",
+        words=f"{start:%H:%M:%S} UTC: {least}{other + dead:,} messages, {dead:,} with a dead letter",
     )
 
 

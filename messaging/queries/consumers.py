@@ -101,7 +101,7 @@ def _badness(row: ConsumerRow) -> tuple[object, ...]:
 def _read(name: str = "") -> list[ConsumerRow]:
     """Read every consumer, or one, in four statements."""
     now = clock.now()
-    states = ConsumerState.objects.filter(name=name) if name else consumer_states()
+    states = [state for state in consumer_states() if name in ("", state.name)]
     owed = _owed(name, now)
     minutes = rates.minutes_until(now, count=rates.HISTORY_MINUTES)
     recent = rates.recent(now, consumer=name)

@@ -122,7 +122,7 @@ def get_flow(correlation_id: str) -> Flow | None:
     if not found:
         return None
     rows, now = found[:MESSAGE_CAP], clock.now()
-    hot, paused = standings((row.id for row in rows), now=now)
+    hot, paused, _ = standings((row.id for row in rows), now=now)
     attempts = _attempts([row.id for row in rows])
     traces = tuple(dict.fromkeys(row.traceparent[3:35] for row in rows if row.traceparent))
     publishers = _publishers(rows, attempts, traces)

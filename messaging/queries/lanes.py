@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from messaging.models import DeadLetter, Delivery
 from messaging.queries.pages import is_storable
@@ -55,13 +57,13 @@ def blocked_keys(
         return []
     wanted = {"id__gt": after, "key": key}
     rows = _first_blockers(consumer).filter(**{k: v for k, v in wanted.items() if v is not None}).order_by("id")
-    found = list(rows[: min(limit, LONGEST_PAGE)])
-    lanes = Delivery.objects.filter(consumer=consumer, key__in={row.key for row in found}, position__isnull=False)
-    waiting = dict(lanes.values_list("key").annotate(Count("message_id")).order_by())
+    lane = Delivery.objects.filter(consumer=consumer, key=OuterRef("key"), position__isnull=False).order_by()
+    waiting = Subquery(lane.values("key").annotate(rows=Count("message_id")).values("rows"))
+    found = list(rows.annotate(waiting=Coalesce(waiting, 0))[: min(limit, LONGEST_PAGE)])
     return [
         BlockedKey(
             id=row.id, key=row.key or "", since=row.dead_at, state=row.state, message_id=row.message_id, type=row.type,
-            error_type=row.error_type, error_message=row.error_message, waiting=waiting.get(row.key, 0),
+            error_type=row.error_type, error_message=row.error_message, waiting=row.waiting,
         )
         for row in found
     ]  # fmt: skip
@@ -94,7 +96,7 @@ def _blockers() -> QuerySet[DeadLetter]:
     return DeadLetter.objects.filter(IS_UNRESOLVED, blocks=True)
 
 
-def _first_blockers(consumer: str) -> QuerySet[DeadLetter]:
+def _first_blockers(consumer: str) -> QuerySet[Any, Any]:
     """Return one dead letter for each blocked key: the one with the lowest position, of several the oldest."""
     earlier = _blockers().filter(consumer=consumer, key=OuterRef("key"))
     is_behind = Q(position__lt=OuterRef("position")) | Q(position=OuterRef("position"), id__lt=OuterRef("id"))

@@ -51,7 +51,8 @@ class GateRow:
 def list_dependencies() -> list[GateRow]:
     """Every dependency, open ones first."""
     users = _users()
-    rows = [_row(gate, tuple(users[gate.name])) for gate in Gate.objects.filter(kind=Gate.Kind.DEPENDENCY)]
+    found = [gate for gate in shared.gates() if gate.kind == Gate.Kind.DEPENDENCY]
+    rows = [_row(gate, tuple(users[gate.name])) for gate in found]
     return sorted(rows, key=lambda row: (row.breaker == "closed", row.name))
 
 

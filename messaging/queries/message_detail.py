@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -11,7 +12,7 @@ from uuid import UUID
 from django.db.models import Case, F, When
 
 from messaging import clock, payloads
-from messaging.models import Attempt, DeadLetter, Delivery, Message, Subscription
+from messaging.models import Attempt, DeadLetter, Delivery, Message
 from messaging.queries.lanes import WaitsFor, waits_for
 from messaging.queries.statuses import (
     UNRESOLVED,
@@ -118,7 +119,7 @@ def get_message(id: UUID) -> MessageDetail | None:
     if message is None:
         return None
     now, flow = clock.now(), found
-    hot, paused = standings((record.id for record in flow), now=now)
+    hot, paused, subscribers = standings((record.id for record in flow), now=now, types=[message.type])
     statuses = {key: standing.status(paused=paused, now=now) for key, standing in hot.items()}
     return MessageDetail(
         id=message.id,
@@ -141,7 +142,7 @@ def get_message(id: UUID) -> MessageDetail | None:
         row_body=bytes(message.body),
         blob=message.blob,
         expires_at=message.expires_at,
-        deliveries=_deliveries(message, hot[message.id], paused=paused, now=now),
+        deliveries=_deliveries(message, hot[message.id], subscribers.get(message.type, ()), paused=paused, now=now),
         related=_tree(flow, statuses, this=message.id),
         related_is_capped=is_capped,
     )
@@ -153,15 +154,14 @@ def _trace_id(traceparent: str) -> str:
 
 
 def _deliveries(
-    message: Message, standing: Standing, *, paused: frozenset[str], now: datetime
+    message: Message, standing: Standing, subscribers: Iterable[str], *, paused: frozenset[str], now: datetime
 ) -> tuple[DeliveryView, ...]:
     attempts: dict[str, list[Attempt]] = {}
     for attempt in Attempt.objects.filter(message_id=message.id).order_by("id"):
         attempts.setdefault(attempt.consumer, []).append(attempt)
     statuses = _finished(attempts)
     if awaiting := standing.for_subscribers:
-        expected = Subscription.objects.filter(type=message.type).values_list("consumer", flat=True)
-        statuses |= dict.fromkeys(expected, awaiting)
+        statuses |= dict.fromkeys(subscribers, awaiting)
     statuses |= standing.by_consumer(paused=paused, now=now)
     waiting = {row.consumer: row for row in sorted(standing.deliveries, key=lambda row: row.run)}
     dead = {row.consumer: row for row in standing.dead_letters if row.state in UNRESOLVED}

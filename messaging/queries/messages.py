@@ -14,7 +14,7 @@ from django.db.models.expressions import RawSQL
 
 from messaging import clock
 from messaging.ids import id_at, time_of
-from messaging.models import Attempt, Message, Subscription
+from messaging.models import Attempt, Message
 from messaging.queries.message_detail import (
     AttemptView,
     DeliveryView,
@@ -22,7 +22,15 @@ from messaging.queries.message_detail import (
     RelatedMessage,
     get_message,
 )
-from messaging.queries.message_filter import SKEW, MessageFilter, find_message, known_types, matching
+from messaging.queries.message_filter import (
+    SKEW,
+    MessageFilter,
+    find_message,
+    in_order,
+    known_types,
+    matching,
+    type_names,
+)
 from messaging.queries.pages import CappedCount, Page, capped_count, keyset_page
 from messaging.queries.statuses import (
     WORST_FIRST,
@@ -34,6 +42,7 @@ from messaging.queries.unions import as_uuid
 
 __all__ = [
     "BIN_CAP",
+    "DEAD_CAP",
     "STATUSES",
     "AttemptView",
     "DeliveryDot",
@@ -57,11 +66,11 @@ __all__ = [
 ]
 
 STATUSES = WORST_FIRST
-BIN_CAP = 3_000
+BIN_CAP = 1_000
 """One bar of the histogram counts no further: with ninety bars that is what a page has time for."""
 DEAD_CAP = 100_000
 """All bars together count no more messages that stand in a hot table."""
-SCANNED = 20_000
+SCANNED = 10_000
 """Of more messages no histogram is made where no index serves what is asked for."""
 LOOKED_AT = 2_000
 """Of more messages no page looks for what no index serves."""
@@ -103,10 +112,10 @@ def list_messages(
     last = _last_looked_at(where, after=after, before=before) if where.is_scan else None
     if last is not None:  # nothing older than the page is asked for its attempts
         where = replace(where, since=max(filter(None, (where.since, time_of(before or last))), default=None))
-    rows = matching(where).only(*_COLUMNS)
+    rows = in_order(where).only(*_COLUMNS)
     if last is not None:
         rows = rows.filter(id__lte=last) if before else rows.filter(id__gte=last)
-    page = keyset_page(rows, _rows, limit=limit, after=after, before=before)
+    page = keyset_page(rows, _rows, limit=limit, after=after, before=before, order="place")
     if last is None or (page.newer if before else page.older):
         return page
     if before:
@@ -148,9 +157,9 @@ def histogram(where: MessageFilter, *, since: datetime, until: datetime, bins: i
     width = (until - since) / bins
     edges = [id_at(since + width * number) for number in range(bins)] + [id_at(until)]
     rows = matching(where).order_by().filter(id__gte=edges[0], id__lt=edges[-1])
-    if where.status not in {None, "handled"}:  # they stand in a hot table
+    if where.is_few:
         return _count_ids(rows, since, width, bins)
-    return _count_ranges(rows, edges, since, width)
+    return _count_ranges(rows, _dead_of(where, rows, edges), edges, since, width)
 
 
 def is_countable(where: MessageFilter, *, since: datetime) -> bool:
@@ -178,9 +187,8 @@ def _bin_of(identifier: UUID, since: datetime, width: timedelta, bins: int) -> i
 def _rows(records: list[Message]) -> list[MessageRow]:
     now = clock.now()
     ids = [record.id for record in records]
-    hot, paused = standings(ids, now=now)
+    hot, paused, expected = standings(ids, now=now, types={record.type for record in records})
     finished = _finished(ids)
-    expected = _subscribers({record.type for record in records if hot[record.id].for_subscribers})
     rows = []
     for record in records:
         standing = hot[record.id]
@@ -211,17 +219,19 @@ def _finished(ids: list[UUID]) -> dict[UUID, dict[str, Status]]:
     return result
 
 
-def _subscribers(types: set[str]) -> dict[str, list[str]]:
-    """Return who will get a message that the relay has not fanned out yet."""
-    result: dict[str, list[str]] = {}
-    if types:
-        for name, consumer in Subscription.objects.filter(type__in=types).values_list("type", "consumer"):
-            result.setdefault(name, []).append(consumer)
-    return result
+def _dead_of(where: MessageFilter, rows: QuerySet[Message], edges: list[UUID]) -> QuerySet[Any, Any]:
+    """Return the ids of those messages that have an unresolved dead letter, by the dead letters alone if they tell."""
+    letters = unresolved_dead_letters().filter(message_id__gte=edges[0], message_id__lt=edges[-1])
+    if where.source or where.consumer or where.status:
+        return rows.filter(id__in=letters.values("message_id")).values_list("id")
+    same = {"correlation_id": where.correlation_id, "key": where.key}
+    if where.type:
+        letters = letters.filter(type__in=type_names(where.type))
+    return letters.filter(**{n: v for n, v in same.items() if v}).order_by().values_list("message_id").distinct()
 
 
 def _count_ranges(
-    rows: QuerySet[Message], edges: list[UUID], since: datetime, width: timedelta
+    rows: QuerySet[Message], dead: QuerySet[Any, Any], edges: list[UUID], since: datetime, width: timedelta
 ) -> list[tuple[int, int]]:  # fmt: skip
     """Count each bin by its range of an index, and the dead ones, which are few, one by one."""
     bins = len(edges) - 1
@@ -229,8 +239,7 @@ def _count_ranges(
     one = rows.filter(id__gte=low, id__lt=high).values_list(Value(1))[:BIN_CAP]
     if one.query.is_empty():
         return [(0, 0)] * bins
-    dead = rows.filter(id__in=unresolved_dead_letters().values("message_id")).values_list("id")[:DEAD_CAP]
-    (sql, values), (dead_sql, dead_values) = (query.query.sql_with_params() for query in (one, dead))
+    (sql, values), (dead_sql, dead_values) = (query.query.sql_with_params() for query in (one, dead[:DEAD_CAP]))
     # One plan for all bins: a UNION of as many counts takes longer to plan than to run.
     bound = "CAST(%s AS uuid)" if connection.vendor == "postgresql" else "%s"
     ranges = ", ".join(f"({number}, {bound}, {bound})" for number in range(bins))
@@ -257,7 +266,7 @@ def _adapted(identifier: UUID) -> Any:
 
 def oldest_message(where: MessageFilter | None = None) -> datetime | None:
     """Return when the oldest message of ``where`` was published, None without any."""
-    rows = matching(where or MessageFilter()).order_by("id").values_list("published_at", flat=True)
+    rows = in_order(where or MessageFilter()).order_by("place").values_list("published_at", flat=True)
     return rows.first()
 
 
@@ -267,7 +276,7 @@ def nearest_before(where: MessageFilter) -> datetime | None:
     By what no index serves, only the LOOK_BACK messages before the window are looked at.
     """
     earlier = replace(where, since=None, until=where.since)
-    found = matching(earlier).order_by("-id").values_list("published_at", flat=True)
+    found = in_order(earlier).order_by("-place").values_list("published_at", flat=True)
     if where.is_scan:
         before = matching(MessageFilter(until=where.since)).order_by("-id").values_list("id", flat=True)
         if first := before[LOOK_BACK : LOOK_BACK + 1].first():

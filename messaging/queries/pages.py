@@ -51,18 +51,19 @@ def keyset_page(
     limit: int,
     after: UUID | None,
     before: UUID | None,
+    order: str = "id",
 ) -> Page[Row]:
     """Cut one page out of ``queryset`` by id, newest first; ``convert`` turns its records into rows.
 
-    ``before`` (towards newer rows) wins when both cursors are given.
+    ``order`` names what sorts as the id does. ``before`` (towards newer rows) wins when both cursors are given.
     """
     limit = max(1, min(limit, PAGE_CAP))
     if before is not None:
-        found = list(queryset.filter(id__gt=before).order_by("id")[: limit + 1])
+        found = list(queryset.filter(id__gt=before).order_by(order)[: limit + 1])
         records, has_more = found[:limit][::-1], len(found) > limit
     else:
         older_than = queryset if after is None else queryset.filter(id__lt=after)
-        found = list(older_than.order_by("-id")[: limit + 1])
+        found = list(older_than.order_by(f"-{order}")[: limit + 1])
         records, has_more = found[:limit], len(found) > limit
     if not records:
         return Page(rows=(), older=None, newer=None)

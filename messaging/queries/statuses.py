@@ -7,6 +7,7 @@ same rules.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,7 +32,15 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast
 
-from messaging.models import CancelledMessage, ConsumerState, DeadLetter, Delivery, OutboxEntry, ScheduledMessage
+from messaging.models import (
+    CancelledMessage,
+    ConsumerState,
+    DeadLetter,
+    Delivery,
+    OutboxEntry,
+    ScheduledMessage,
+    Subscription,
+)
 from messaging.queries.shared import once
 
 M = TypeVar("M", bound=Model)
@@ -134,20 +143,31 @@ class Standing:
         return "pending" if any(entry.consumer is None for entry in self.outbox) else None
 
 
-def standings(ids: Iterable[UUID], *, now: datetime) -> tuple[dict[UUID, Standing], frozenset[str]]:
-    """Read the hot tables for these messages, and which consumers are paused: one query, however many messages."""
+class Hot(NamedTuple):
+    """What the hot tables say of some messages."""
+
+    standings: dict[UUID, Standing]
+    paused: frozenset[str]
+    """Consumers that are paused."""
+    subscribers: dict[str, list[str]]
+    """Consumers of the types asked for: who will get what no relay has fanned out."""
+
+
+def standings(ids: Iterable[UUID], *, now: datetime, types: Iterable[str] = ()) -> Hot:
+    """Read the hot tables for these messages: one query, however many messages."""
     wanted = list(ids)
     result = {identifier: Standing() for identifier in wanted}
-    if not wanted:
-        return result, frozenset()
-    paused = set()
-    parts = _hot_parts(wanted, now)
-    for row in starmap(_HotRow, parts[0].union(*parts[1:], all=True)):
+    paused: set[str] = set()
+    subscribers: dict[str, list[str]] = defaultdict(list)
+    parts = _hot_parts(wanted, sorted(types), now) if wanted else []
+    for row in starmap(_HotRow, parts[0].union(*parts[1:], all=True) if parts else ()):
         if row.table == "paused":
             paused.add(str(row.consumer))
+        elif row.table == "subscription":
+            subscribers[str(row.key)].append(str(row.consumer))
         else:
             _note(result[row.message_id], row)
-    return result, frozenset(paused)
+    return Hot(result, frozenset(paused), subscribers)
 
 
 class _HotRow(NamedTuple):
@@ -179,7 +199,7 @@ _FIELDS: dict[str, Field[Any, Any]] = {
 }  # fmt: skip
 
 
-def _hot_parts(ids: list[UUID], now: datetime) -> list[QuerySet[Any, Any]]:
+def _hot_parts(ids: list[UUID], types: list[str], now: datetime) -> list[QuerySet[Any, Any]]:
     """Return a query of each hot table, all with the columns of ``_HotRow``."""
 
     def part(table: str, rows: QuerySet[Any], *same: str, **columns: str) -> QuerySet[Any, Any]:
@@ -198,6 +218,7 @@ def _hot_parts(ids: list[UUID], now: datetime) -> list[QuerySet[Any, Any]]:
         part("cancelled", CancelledMessage.objects.filter(message_id__in=ids), "message_id", "cancelled_at", "reason",
              at="due_at", by="cancelled_by"),
         part("paused", _paused_states(now), consumer="name"),
+        *([part("subscription", Subscription.objects.filter(type__in=types), "consumer", key="type")] if types else []),
     ]  # fmt: skip
 
 
@@ -216,14 +237,14 @@ def _note(standing: Standing, row: _HotRow) -> None:
                              cancelled_by=row.by or "", reason=row.reason or "")  # fmt: skip
 
 
-def with_status(status: Status, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
-    """Return the condition on a message that its status is ``status``.
+def with_status(status: Status, *, consumer: str, paused: frozenset[str], now: datetime, within: Q) -> Q:
+    """Return the condition on a message that its status is ``status``; ``within`` is the range of message ids.
 
     It starts from the hot table of that status; worse statuses are excluded row by row. With ``consumer``, the
     hot row must be that consumer's own; what other consumers make of the message then does not matter.
     """
     own = Q(consumer=consumer) if consumer else Q()
-    condition = Q() if status == "handled" else _has(status, own, consumer=consumer, paused=paused, now=now)
+    condition = Q() if status == "handled" else _has(status, own, within, consumer=consumer, paused=paused, now=now)
     if consumer and status != "handled":
         return condition
     worse = WORST_FIRST[: WORST_FIRST.index(status)]
@@ -244,21 +265,21 @@ def unresolved_dead_letters() -> QuerySet[DeadLetter]:
     return _dead(UNRESOLVED)
 
 
-def _has(status: Status, own: Q, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
+def _has(status: Status, own: Q, within: Q, *, consumer: str, paused: frozenset[str], now: datetime) -> Q:
     """Return the condition that one of the message's rows in the hot tables has this status."""
     if status in {"dead", "discarded"}:
         states = _DEAD if status == "dead" else (DeadLetter.State.DISCARDED,)
-        return Q(id__in=_dead(states).filter(own).values("message_id"))
+        return Q(id__in=_dead(states).filter(own, within).values("message_id"))
     if status == "cancelled":
-        return Q(id__in=CancelledMessage.objects.values("message_id"))
-    waiting = _deliveries((status,), paused=paused, now=now).filter(own).values("message_id")
+        return Q(id__in=CancelledMessage.objects.filter(within).values("message_id"))
+    waiting = _deliveries((status,), paused=paused, now=now).filter(own, within).values("message_id")
     if status == "scheduled":
-        later = _addressed(ScheduledMessage.objects.all(), consumer)
+        later = _addressed(ScheduledMessage.objects.filter(within), consumer)
         return Q(id__in=waiting.union(later.values("message_id"), all=True))
     if status != "pending":
         return Q(id__in=waiting)
     # One list of ids, not two conditions joined by OR, which PostgreSQL would answer by reading every message.
-    return Q(id__in=waiting.union(_outbox(consumer).values("message_id"), all=True))
+    return Q(id__in=waiting.union(_outbox(consumer).filter(within).values("message_id"), all=True))
 
 
 def _dead(states: tuple[str, ...]) -> QuerySet[DeadLetter]:

@@ -60,7 +60,7 @@ class TestDatabase:
             "HOST": "db.local",
             "PORT": "6432",
         }
-        assert entry["OPTIONS"] == {"prepare_threshold": 5, "sslmode": "require"}
+        assert entry["OPTIONS"] == {"prepare_threshold": 5, "sslmode": "require", "options": "-c jit=off"}
 
     def test_takes_a_socket_directory_as_host(self) -> None:
         entry = env.database("postgresql://ann@/bus?host=/run/postgresql")
