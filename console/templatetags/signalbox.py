@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.conf import settings
 from django.contrib.staticfiles import finders
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 from django.template.context import Context
 from django.templatetags.static import static
 from django.urls import reverse
@@ -183,15 +184,15 @@ def stackbar(parts: Sequence[tuple[str, float]], label: str = "") -> SafeString:
 def keep_query(context: Context, **changes: Any) -> str:
     """Return this page's query string with ``changes``; None or "" drops a parameter. Pages' cursors never survive."""
     request: HttpRequest | None = context.get("request")
-    query = request.GET.copy() if request is not None else QueryDict(mutable=True)
-    for cursor in ("after", "before"):
-        query.pop(cursor, None)
+    given = request.GET.lists() if request is not None else ()
+    # Not a copy of the QueryDict, which is a deep one: a list of messages asks for two hundred links.
+    query = {name: values for name, values in given if name not in {"after", "before"}}
     for name, value in changes.items():
         if value is None or value == "":
             query.pop(name, None)
         else:
-            query[name] = str(value)
-    return f"?{query.urlencode()}" if query else "?"
+            query[name] = [str(value)]
+    return f"?{urlencode(query, doseq=True)}"
 
 
 @register.simple_tag(takes_context=True)

@@ -10,11 +10,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
-from django.db.models import QuerySet, Subquery
+from django.db.models import BigIntegerField, Func, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from messaging import clock
@@ -29,6 +29,7 @@ MESSAGE_CAP, ATTEMPT_CAP, WAITING_CAP = 4_000, 16_000, 4_000
 _FAILED = {
     Attempt.Outcome.RETRIED, Attempt.Outcome.DEAD_LETTERED, Attempt.Outcome.CRASHED, Attempt.Outcome.DROPPED,
 }  # fmt: skip
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["running", "dead", "handled"]
 
 
@@ -90,29 +91,44 @@ class _Flow:
     has_failed: bool = False
     is_running: bool = False
     is_dead: bool = False
-    ended_at: datetime | None = None
+    ended_us: int | None = None
 
-    def duration_ms(self, started_at: datetime) -> float | None:
-        return None if self.ended_at is None else (self.ended_at - started_at) / timedelta(milliseconds=1)
+    def duration_ms(self, started_us: int) -> float | None:
+        return None if self.ended_us is None else (self.ended_us - started_us) / 1000
+
+
+class _Microseconds(Func):
+    """A time as whole microseconds since the epoch: to make datetimes of thousands takes longer than to read them."""
+
+    output_field = BigIntegerField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **given: Any) -> Any:
+        template = "CAST(EXTRACT(EPOCH FROM %(expressions)s) * 1000000 AS bigint)"
+        return super().as_sql(compiler, connection, template=template, **given)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **given: Any) -> Any:
+        seconds = "CAST(strftime('%%%%s', %(expressions)s) AS integer)"
+        rest = "CAST(substr(substr(%(expressions)s, 21) || '000000', 1, 6) AS integer)"
+        return super().as_sql(compiler, connection, template=f"({seconds} * 1000000 + {rest})", **given)
 
 
 def flow_kinds(*, since: datetime) -> FlowKinds:
     """Compare the flows that began after ``since``. Three queries, however many there are."""
     now = clock.now()
-    columns = ("id", "type", "correlation_id", "causation_id", "published_at")
+    columns = ("id", "type", "correlation_id", "causation_id", _Microseconds("published_at"))
     found = list(Message.objects.filter(id__gte=id_at(since)).order_by("-id").values_list(*columns)[: MESSAGE_CAP + 1])
     rows = found[:MESSAGE_CAP][::-1]  # the oldest first: a flow's first message comes before the others
     reached = since if len(found) <= MESSAGE_CAP else time_of(rows[0][0]) or since
     flows: dict[str, _Flow] = {}
-    starts: dict[str, list[tuple[_Flow, datetime]]] = defaultdict(list)
+    starts: dict[str, list[tuple[_Flow, int]]] = defaultdict(list)
     flow_of: dict[UUID, _Flow] = {}
-    for identifier, contract, correlation, cause, published_at in rows:
+    for identifier, contract, correlation, cause, published_us in rows:
         flow = flows.get(correlation)
         if flow is None:
             if cause is not None:
                 continue  # it began before
             flow = flows[correlation] = _Flow(first=identifier)
-            starts[contract].append((flow, published_at))
+            starts[contract].append((flow, published_us))
         flow.messages += 1
         flow_of[identifier] = flow
     first = id_at(reached)
@@ -163,25 +179,26 @@ def _rows(begun: list[Message]) -> list[FlowRow]:
 
 
 def _row(message: Message, flow: _Flow) -> FlowRow:
+    started_us = (message.published_at - _EPOCH) // timedelta(microseconds=1)
     return FlowRow(
         id=message.id, correlation_id=message.correlation_id, key=message.key, started_at=message.published_at,
         state="running" if flow.is_running else "dead" if flow.is_dead else "handled", has_failed=flow.has_failed,
-        messages=flow.messages, handlings=flow.handlings, duration_ms=flow.duration_ms(message.published_at),
+        messages=flow.messages, handlings=flow.handlings, duration_ms=flow.duration_ms(started_us),
     )  # fmt: skip
 
 
 def _note_attempts(attempts: QuerySet[Attempt, Attempt], flow_of: dict[UUID, _Flow]) -> int:
-    columns = ("message_id", "outcome", "started_at", "duration_us")
+    columns = ("message_id", "outcome", _Microseconds("started_at"), "duration_us")
     count = 0
-    for message_id, outcome, started_at, duration_us in attempts.values_list(*columns)[:ATTEMPT_CAP]:
+    for message_id, outcome, started_us, duration_us in attempts.values_list(*columns)[:ATTEMPT_CAP]:
         count += 1
         flow = flow_of.get(message_id)
         if flow is None or outcome == Attempt.Outcome.FILTERED:
             continue
         flow.handlings += 1
         flow.has_failed |= outcome in _FAILED
-        ended_at = started_at + timedelta(microseconds=duration_us)
-        flow.ended_at = max(flow.ended_at or ended_at, ended_at)
+        ended_us = started_us + duration_us
+        flow.ended_us = max(flow.ended_us or ended_us, ended_us)
     return count
 
 
@@ -203,9 +220,9 @@ def _note_standing(flow_of: dict[UUID, _Flow], *, first: UUID) -> None:
 _LETTERS = 2
 
 
-def _kind(contract: str, begun: Sequence[tuple[_Flow, datetime]], saga: str) -> FlowKind:
+def _kind(contract: str, begun: Sequence[tuple[_Flow, int]], saga: str) -> FlowKind:
     flows = [flow for flow, _ in begun]
-    ended = [flow.duration_ms(started_at) for flow, started_at in begun if not flow.is_running]
+    ended = [flow.duration_ms(started_us) for flow, started_us in begun if not flow.is_running]
     times = sorted(each for each in ended if each is not None)
     return FlowKind(
         type=contract, saga=saga, flows=len(flows), running=sum(flow.is_running for flow in flows),
