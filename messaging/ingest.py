@@ -128,6 +128,7 @@ def _set_aside(
         raw=raw, headers={storable(k): storable(str(v)) for k, v in headers.items()},
         body_hash=hashlib.sha256(raw).hexdigest(), received_at=store().now(),
     )  # fmt: skip
+    failpoints.reach("ingest.set_aside")
     transaction.on_commit(lambda: signals.changed.send_robust(None, topics=frozenset({"quarantine"})), robust=True)
     outcome: Outcome = "parked" if kind == Kind.PARKED else "conflict" if kind == Kind.CONFLICT else "quarantined"
     return Received(outcome=outcome, quarantine_id=row.id, problem=problem)

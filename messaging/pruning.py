@@ -127,5 +127,6 @@ def _drop_partitions(table: str, keep_from: datetime) -> int:
             day = name.rsplit("_", 1)[-1]
             if day.isdecimal() and day < f"{keep_from:%Y%m%d}":
                 cursor.execute(f"DROP TABLE {name}")
+                failpoints.reach("partition.dropped")
                 dropped += 1
     return dropped

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from messaging import payloads
+from messaging import failpoints, payloads
 from messaging.ids import time_of
 from messaging.models import Message
 
@@ -55,4 +55,5 @@ def _sweep(day: str, names: list[str], *, before: datetime) -> int:
     orphans = [name for name, id in old.items() if id not in kept]
     for name in orphans:
         payloads.storage().delete(f"{payloads.FOLDER}/{day}/{name}")
+        failpoints.reach("body.removed")
     return len(orphans)

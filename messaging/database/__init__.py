@@ -65,6 +65,7 @@ def _filters_of(types: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
 def _light(envelope: Envelope, asking: Sequence[tuple[str, dict[str, Any]]]) -> Envelope:
     """Put the body into the storage, and what filters say of it into the row."""
     blob = payloads.set_aside(envelope.id, envelope.body)
+    failpoints.reach("body.stored")
     mine = [asked for type_, asked in asking if type_ == envelope.type]
     verdicts = filters.verdicts(mine, envelope) if mine else {}
     return replace(envelope, body=b"", blob={**blob, "verdicts": verdicts} if verdicts else blob)

@@ -149,7 +149,7 @@ def _outside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together |
     if together.error is not None:
         return together
     try:
-        with failpoints.atomic("at_least_once"):
+        with failpoints.atomic("batch.at_least_once"):
             _settle(token, together)  # raises where a row left under the token meanwhile: all or nothing
             make_callbacks_robust()
     except StaleClaim:
@@ -159,7 +159,7 @@ def _outside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together |
 
 def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | None:
     """At most once: settled, then run. A failure is recorded as dropped for every message of the batch."""
-    with failpoints.atomic("at_most_once"):
+    with failpoints.atomic("batch.at_most_once"):
         rows = [row for row in store().lock(token=token) if row.message_id in ids]
         if not rows:
             return None
@@ -168,7 +168,7 @@ def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Toge
             return unread
         _settle(token, unread)
     together = execute_together(consumer, rows)
-    with failpoints.atomic("at_most_once.outcome"):
+    with failpoints.atomic("batch.at_most_once.outcome"):
         for execution in together.executions if together.error is not None else ():
             execution.error = together.error
             settling.record_dropped(execution)

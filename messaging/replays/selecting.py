@@ -13,7 +13,16 @@ from messaging import filters
 from messaging.consumers import Consumer
 from messaging.errors import BodyUnavailable
 from messaging.ids import id_at
-from messaging.models import Attempt, DeadLetter, Delivery, HistoryReplay, Message, OutboxEntry, ScheduledMessage
+from messaging.models import (
+    Attempt,
+    CancelledMessage,
+    DeadLetter,
+    Delivery,
+    HistoryReplay,
+    Message,
+    OutboxEntry,
+    ScheduledMessage,
+)
 
 UNRESOLVED = (DeadLetter.State.OPEN, DeadLetter.State.REPLAYING, DeadLetter.State.RESUBMITTING)
 
@@ -29,7 +38,9 @@ def messages_of(replay: HistoryReplay) -> QuerySet[Message]:
 def left_out_in_shadow(consumer: Consumer, rows: Sequence[Message]) -> dict[UUID, str]:
     """Return why messages do not concern this consumer at all, by id."""
     found = {row.id: "addressed to another consumer" for row in rows if row.consumer not in (None, consumer.name)}
-    return {**_unwanted(consumer, rows), **found}
+    taken_back = CancelledMessage.objects.filter(message_id__in=[row.id for row in rows])
+    cancelled = dict.fromkeys(taken_back.values_list("message_id", flat=True), "cancelled before its time")
+    return {**_unwanted(consumer, rows), **found, **cancelled}
 
 
 def left_out(replay: HistoryReplay, consumer: Consumer, rows: Sequence[Message]) -> dict[UUID, str]:

@@ -37,7 +37,8 @@ def _wrong(definition: Definition, moves: list[SagaTransition], state: str | Non
         before = move.state_after
     if state is not None and state != before:
         yield f"its state is {state}, but its history ends at {before}"
-    if any(move.state_after == COMPENSATING for move in moves) and definition.is_final(before):
+    has_failed = any(move.state_after == COMPENSATING or _ends_at_once(definition, legal, move) for move in moves)
+    if has_failed and definition.is_final(before):
         owed = {move.completed for move in moves if move.completed and definition.steps[move.completed].needs_undo}
         undone = [move.undone for move in moves if move.undone]
         if moves[-1].kind != "operator" and sorted(owed) != sorted(undone):
@@ -45,7 +46,13 @@ def _wrong(definition: Definition, moves: list[SagaTransition], state: str | Non
 
 
 def _is_legal(definition: Definition, legal: set[tuple[str, str]], move: SagaTransition) -> bool:
-    pair = (move.state_before, move.state_after)
-    # Without a completed step there is nothing to undo: it ends at once; a step completed late is undone after all.
-    ends_at_once = (move.state_before, COMPENSATING) in legal and definition.is_final(move.state_after)
-    return pair in legal or not move.rule or ends_at_once or bool(move.completed and move.state_after == COMPENSATING)
+    is_declared = (move.state_before, move.state_after) in legal or not move.rule
+    # A step completed late is undone after all.
+    is_late = bool(move.completed and move.state_after == COMPENSATING)
+    return is_declared or is_late or _ends_at_once(definition, legal, move)
+
+
+def _ends_at_once(definition: Definition, legal: set[tuple[str, str]], move: SagaTransition) -> bool:
+    """Say whether it failed and had nothing to undo: without a completed step it compensates nothing."""
+    is_declared = (move.state_before, move.state_after) in legal
+    return not is_declared and (move.state_before, COMPENSATING) in legal and definition.is_final(move.state_after)

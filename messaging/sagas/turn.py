@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from messaging import tracing
+from messaging import failpoints, tracing
 from messaging.context import Context, current_scope
 from messaging.contracts.model import MessageModel
 from messaging.database import store
@@ -197,6 +197,7 @@ class Turn:
                 )  # fmt: skip
             if not saved:
                 raise StaleSave(f"{row.saga} {row.correlation} was changed by another message meanwhile.")
+        failpoints.reach("saga.saved")
         SagaTransition.objects.bulk_create(self.transitions)
         UnsealedRecords.objects.create(kind="saga", ids=b"".join(each.id.bytes for each in self.transitions))
 

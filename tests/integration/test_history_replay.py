@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from messaging import Context, PermanentError, publish
+from messaging import Context, PermanentError, cancel_scheduled, publish
 from messaging.consumers import Consumer, declare, find_consumer
 from messaging.database import store
 from messaging.errors import OperationRefused
@@ -234,6 +234,19 @@ class TestReal:
         run_until_idle()
         station.declare(filter={"train": [{"prefix": "RB"}]})
         assert finish(begin("real")).left_out == {"not wanted by its filter": 1}
+
+    @pytest.mark.parametrize("mode", ["shadow", "real"])
+    def test_leaves_out_what_was_cancelled_before_its_time(self, station: Any, mode: str) -> None:
+        station.declare()
+        arrive("ICE 1")
+        [waiting] = arrive("ICE 2", delay="1h")
+        run_until_idle()
+        with transaction.atomic():
+            assert cancel_scheduled(waiting)
+        row = finish(begin(mode))
+        run_until_idle()
+        assert (row.done, row.left_out) == (1, {"cancelled before its time": 1})
+        assert "ICE 2" not in ledger()
 
 
 class TestProgress:

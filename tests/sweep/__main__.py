@@ -22,6 +22,10 @@ MOST_HITS = 1000
 """No run reaches a failpoint so often; a sweep ends at the first hit that did not come."""
 
 
+APART = 7
+"""Places that one run sweeps in turn are so many apart: neighbours kill the same delivery."""
+
+
 def main() -> int:
     given = _arguments()
     with tempfile.TemporaryDirectory(prefix="signalbox-sweep-") as directory:
@@ -39,7 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(time.time() // 86400), help="of that chance; else the day")
     parser.add_argument("--pairs", action="store_true", help="then a second kill in each recovery")
     parser.add_argument("--template", default="", help="database to copy for each run, prepared if there is none")
-    parser.add_argument("--mutant", default="", help="take this safeguard out: fence, outbox delete, rescue")
+    parser.add_argument("--mutant", default="", help="take out a safeguard, see tests/sweep/mutants.py")
     return parser.parse_args()
 
 
@@ -97,17 +101,45 @@ def prepare(databases: Databases, directory: Path) -> None:
 def steps(
     sweep: RolesSweep, given: argparse.Namespace, chosen: Callable[[str, float], bool]
 ) -> Iterator[None]:  # fmt: skip
-    """Sweep, one failpoint at a time."""
-    reached = sweep.baseline()
+    """Sweep, one failpoint at a time: those of the delivery path, then those that only the office reaches."""
+    from django.db import connection
+
+    from tests.sweep.places import all_places, unreachable
+    from tests.sweep.runner import JOURNEY, OFFICE, say
+
+    reached = {JOURNEY: sweep.baseline()}
     yield
-    names = [name for name in sorted(reached) if (not given.only or name in given.only) and chosen(name, given.share)]
-    for name in names:
+    if given.setup != "roles" and (not given.only or set(given.only) - reached[JOURNEY].keys()):
+        sweep.work = OFFICE
+        reached[OFFICE] = sweep.baseline()
+        yield
+        nowhere = all_places() - unreachable(connection.vendor) - {name for found in reached.values() for name in found}
+        say(f"{len(all_places())} failpoints in the bus, reached nowhere: {', '.join(sorted(nowhere)) or 'none'}")
+    for sweep.work, found in reached.items():
+        names = [
+            name for name in found
+            if (sweep.work is JOURNEY or name not in reached[JOURNEY])
+            and (not given.only or name in given.only) and chosen(name, given.share)
+        ]  # fmt: skip
+        if sweep.work is OFFICE and given.first and not given.pairs:
+            # One by one they would take as long as the delivery path; who is missed in turn gets a run of its own.
+            turns = [names[first::APART] for first in range(min(APART, len(names)))]
+            names = [name for turn in turns for name in sweep.kill_in_turn(turn)]
+            yield
+        yield from _through(sweep, given, chosen, names, seconds=list(found))
+
+
+def _through(
+    sweep: RolesSweep, given: argparse.Namespace, chosen: Callable[[str, float], bool], names: list[str],
+    seconds: list[str],
+) -> Iterator[None]:  # fmt: skip
+    for name in sorted(names):
         if given.setup == "roles":
             sweep.kill_role_at(name)
             yield
             continue
         hits = [1] if given.first else range(1, MOST_HITS)
-        sweep.kill_at(name, hits, again_at=sorted(reached) if given.pairs else ())
+        sweep.kill_at(name, hits, again_at=sorted(seconds) if given.pairs else ())
         yield
         # A frozen writer stops a whole SQLite file, so there its process must be ended instead.
         if given.setup in ("postgresql", "rabbitmq") and chosen(name, given.frozen_share):

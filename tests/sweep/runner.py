@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from messaging import failpoints
 from messaging.failpoints import COUNT_ONLY, VARIABLE
-from tests.sweep import recount, work
+from tests.sweep import office, recount, work
 from tests.sweep.databases import Databases
 from tests.sweep.forks import End, Victim
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the victims do, what others do after their death, and what must hold then."""
+
+    begin: Callable[[], None]
+    take_over: Callable[[], None]
+    violations: Callable[[], list[str]]
+
+
+JOURNEY = Work(work.begin, work.take_over, recount.violations)
+OFFICE = Work(office.begin, office.take_over, office.violations)
 
 
 @dataclass
@@ -40,14 +54,20 @@ class Sweep:
 
     def __init__(self, databases: Databases, directory: Path, **environment: str) -> None:
         self._databases, self._directory, self._environment = databases, directory, environment
+        self.work = JOURNEY
         self.result = Result()
 
     def baseline(self) -> dict[str, int]:
         """Run without a fault; return how often each failpoint was reached."""
         ends: list[End] = []
+        begin = self.work.begin
+
+        def counted() -> dict[str, int]:
+            begin()
+            return failpoints.counts()
 
         def run(database: str) -> None:
-            ends.append(self._run(_counted, database, failpoint=COUNT_ONLY))
+            ends.append(self._run(counted, database, failpoint=COUNT_ONLY))
 
         self._check("no fault", run)
         return dict(ends[0].answer or {})
@@ -65,6 +85,26 @@ class Sweep:
                     lambda database, hit=hit, second=second: self._kill(database, f"{name}:{hit}", second),
                 )
 
+    def kill_in_turn(self, names: Sequence[str]) -> list[str]:
+        """Kill at the first of ``names``, whoever takes over at the second, and so on; return those that never came.
+
+        One run then sweeps them all. They stand in the order in which the work gets to them, with others in between,
+        so that no delivery dies often enough to be taken for the culprit.
+        """
+        missed: list[str] = []
+        self._check(f"kill at {', then '.join(names)}", lambda database: missed.extend(self._kill_all(database, names)))
+        return missed
+
+    def _kill_all(self, database: str, names: Sequence[str]) -> Iterator[str]:
+        act = self.work.begin
+        for name in names:
+            if self._run(act, database, failpoint=f"{name}:1", may_die=True).was_killed:
+                self._fired(name)
+            else:
+                yield name
+            act = self.work.take_over
+        self._run(act, database)
+
     def freeze_at(self, name: str, hits: Iterable[int]) -> None:
         """Freeze at each hit until a run ends without firing; its claims get a new owner before it wakes."""
         for hit in hits:
@@ -74,15 +114,15 @@ class Sweep:
                 return
 
     def _kill(self, database: str, first: str, second: str = "") -> None:
-        end = self._run(work.begin, database, failpoint=first, may_die=True)
+        end = self._run(self.work.begin, database, failpoint=first, may_die=True)
         if end.was_killed:
             self._fired(first)
-            if second and self._run(work.take_over, database, failpoint=second, may_die=True).was_killed:
+            if second and self._run(self.work.take_over, database, failpoint=second, may_die=True).was_killed:
                 self._fired(second)
-            self._run(work.take_over, database)
+            self._run(self.work.take_over, database)
 
     def _freeze(self, database: str, name: str, hit: int) -> None:
-        frozen = self._start(work.begin, database, failpoint=f"{name}:{hit}:freeze")
+        frozen = self._start(self.work.begin, database, failpoint=f"{name}:{hit}:freeze")
         if not frozen.is_frozen():
             frozen.end()
             return
@@ -95,7 +135,7 @@ class Sweep:
         for token, claimed in taken.items():
             if left.get(token, 0) != claimed:
                 self._note(f"I6 a stale lease wrote: its new owner has {left.get(token, 0)} of {claimed} deliveries")
-        self._run(work.take_over, database)
+        self._run(self.work.take_over, database)
 
     def _fired(self, point: str) -> None:
         self.result.points.add(point.partition(":")[0])
@@ -106,7 +146,7 @@ class Sweep:
         database = self._databases.create(f"sweep_{self.result.runs}")
         try:
             act(database)
-            for violation in self._run(recount.violations, database).answer or ():
+            for violation in self._run(self.work.violations, database).answer or ():
                 self._note(violation)
         finally:
             self._databases.drop(database)
@@ -134,13 +174,6 @@ class Sweep:
             why = end.printed.strip().splitlines()[-1:] or [f"signal {end.signal}"]
             self._note(f"I10 {what} did not end well: {why[0]}")
             say(end.printed[-3000:])
-
-
-def _counted() -> dict[str, int]:
-    from messaging import failpoints
-
-    work.begin()
-    return failpoints.counts()
 
 
 def say(line: str) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from console.settings import *  # noqa: F403
+from console.settings import HOME
 from console.settings import INSTALLED_APPS as PROJECT_APPS
 from console.settings import MESSAGING as PROJECT_MESSAGING
+from console.settings import STORAGES as PROJECT_STORAGES
 
 INSTALLED_APPS = [*PROJECT_APPS, "tests.sweep.journey"]
-MESSAGING = {**PROJECT_MESSAGING, "allow_faults": True, "poll_seconds": 0.05, "slice_seconds": 0.5}
+MESSAGING = {
+    **PROJECT_MESSAGING, "allow_faults": True, "poll_seconds": 0.05, "slice_seconds": 0.5, "inline_body_bytes": 4000,
+}  # fmt: skip
+_BODIES = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(HOME / "bodies")}}
+STORAGES = {**PROJECT_STORAGES, "signalbox": _BODIES}
 SAMPLE_TRAFFIC = False

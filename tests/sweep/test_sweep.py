@@ -18,8 +18,15 @@ WHERE_IT_SHOWS = {
     "fence": "outside.call",
     "outbox delete": "nowhere",
     "rescue": "nowhere",
+    "confirm": "wake.taken",
+    "follow-ups": "nowhere",
+    "compensation": "nowhere",
+    "failure count": "nowhere",
+    "counts": "nowhere",
+    "audit": "nowhere",
+    "request id": "pause_drained.committed",
 }
-"""The first needs a frozen owner to come back; the others show before anything is killed."""
+"""Where a process must be killed or frozen for it to show ("confirm" needs a wake-up that is lost), or nowhere."""
 
 
 TEMPLATE = f"sweep_{uuid4().hex[:12]}"
@@ -45,6 +52,7 @@ class TestSweepOnPostgreSQLAndRedis:
     def test_finds_nothing_broken_at_the_first_hit_of_any_failpoint(self) -> None:
         result = sweep("--frozen-share", "0.05")
         assert result.returncode == 0, result.stdout + result.stderr
+        assert "reached nowhere: none" in result.stdout, result.stdout
         assert "0 lost, 0 duplicated, broken invariants: none" in result.stdout
 
     def test_finds_that_a_frozen_rescuer_keeps_nothing_from_the_next(self) -> None:
@@ -79,3 +87,4 @@ class TestSweepOfTheEmbeddedSetUp:
     def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
         result = sweep("--setup", "embedded", "--share", "0.15")
         assert result.returncode == 0, result.stdout + result.stderr
+        assert "reached nowhere: none" in result.stdout, result.stdout

@@ -60,22 +60,31 @@ class _RolledBack(Exception):
 
 def everything() -> None:
     """Publish, drain, repair as an operator would, drain again: alone in one process."""
+    station = settle_in()
+    for act in (publish_all, station.drain, operate, station.drain):
+        if not is_retired():
+            act()
+
+
+def settle_in() -> Station:
+    """Be the one process there is."""
     presence.heartbeat_is_on = False
     if connection.vendor == "sqlite":
         rescue.adopt_orphans()  # as the embedded process does when it starts
     signal.signal(signal.SIGCONT, _retire)
-    station = Station()
-    for act in (publish_all, station.drain, operate, station.drain):
-        if not _is_retired.is_set():
-            act()
+    return Station()
 
 
 def begin() -> None:
     """Do everything, with none of the wake-ups of the run before."""
+    forget_wakeups()
+    everything()
+
+
+def forget_wakeups() -> None:
     for name in queue_names():
         while _take(name):
             pass
-    everything()
 
 
 def take_over() -> None:
@@ -87,6 +96,10 @@ def take_over() -> None:
 def bury() -> None:
     """Make every heartbeat there is an old one."""
     Worker.objects.update(heartbeat_at=store().now() - timedelta(minutes=1))
+
+
+def is_retired() -> bool:
+    return _is_retired.is_set()
 
 
 def _retire(*_: object) -> None:
@@ -181,14 +194,14 @@ class Station:
         self._relay._presence.start()
         presence.name_session(self._relay._presence.id)
 
-    def drain(self) -> None:
+    def drain(self, is_done: Callable[[], bool] | None = None) -> None:
         """Work until nothing is left.
 
         Raises:
             NotDrained: it is stuck, or has no end.
         """
         began = progressed_at = time.monotonic()
-        while not is_drained() and not _is_retired.is_set():
+        while not (is_done or is_drained)() and not is_retired():
             if time.monotonic() > min(progressed_at + PATIENCE, began + ENDLESS):
                 raise NotDrained
             if self._relay.step() + serve_wakeups():

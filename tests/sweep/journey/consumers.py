@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import connection, transaction
 
 from messaging import Context, PermanentError, Retry, consumer, failpoints, publish
+from tests.sweep.journey import luggage  # noqa: F401  declared with these
 from tests.sweep.journey.events import SeatHeld, TripBooked, TripCharged
 from tests.sweep.journey.models import Effect
 

@@ -6,6 +6,10 @@ KINDS = ("plain", "flaky", "savepoint", "replayed", "resubmitted", "discarded", 
 """One trip of each kind is booked; those kinds that fail say so in ``consumers``."""
 
 
+LUGGAGE = ("plain", "light", "large", "broken", "hastened", "cancelled")
+"""One piece of each kind is checked in; see ``luggage``."""
+
+
 class TripBooked(Event, version=1):
     number: int
     kind: str
@@ -17,3 +21,22 @@ class SeatHeld(Event, version=1):
 
 class TripCharged(Event, version=1):
     number: int
+
+
+class LuggageChecked(Event, version=1):
+    number: int
+    kind: str
+    weight: int
+    label: str = ""
+
+
+class LastCallGiven(Event, version=1):
+    number: int
+
+
+class TicketScanned(Event, version=1):
+    number: int
+
+
+class DayBegun(Event, version=1):
+    """What a schedule publishes."""

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from messaging import recurring
+from tests.sweep.journey.events import DayBegun
+
+DAILY = "journey.daily"
+recurring(DAILY, DayBegun(), cron="0 4 * * *")
