@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from messaging.models import Rollup, RollupDelta, Total, TypeTotal
 Kind = Literal["critical", "processing", "wakeup"]
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000, 300000)
 """Upper bounds of the critical-time histogram, in milliseconds; what is longer counts as "inf"."""
+_BOUNDS_US = [bound * 1000 for bound in BOUNDS_MS]
+_BUCKETS = [*map(str, BOUNDS_MS), "inf"]
 AT_ONCE = 100
 """Rows that one statement of a fold reads or writes."""
 FOLD_BATCH = 5_000
@@ -24,7 +27,7 @@ BATCHES = "batches"
 
 def bucket_of(microseconds: int) -> str:
     """Return the histogram bucket of a duration: its upper bound in milliseconds, as text."""
-    return next((str(bound) for bound in BOUNDS_MS if microseconds <= bound * 1000), "inf")
+    return _BUCKETS[bisect_left(_BOUNDS_US, microseconds)]
 
 
 @dataclass(frozen=True, slots=True)

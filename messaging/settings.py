@@ -30,7 +30,7 @@ class Options(BaseModel):
     """Deaths of a process while one delivery ran alone, before that delivery is dead-lettered."""
     chunk_limit: int = Field(100, ge=1, le=400)
     """Most deliveries of one claim."""
-    chunk_seconds: float = Field(0.05, gt=0)
+    chunk_seconds: float = Field(0.1, gt=0)
     """Handler time that one chunk aims at; on SQLite a tenth of it, as a writer stops all others."""
     slice_seconds: float = Field(2.0, gt=0)
     """How long one wake-up keeps claiming before it gives its place to another consumer."""

@@ -65,42 +65,47 @@ def is_ripe(consumer: Consumer) -> bool:
     return bool(is_old or found["count"] >= consumer.batch.size)
 
 
-def deliver_batch(consumer: Consumer, token: UUID) -> None:
-    """Run every delivery that bears ``token``, together where nothing speaks against it.
+def deliver_batch(consumer: Consumer, token: UUID, *, count: int) -> None:
+    """Run the ``count`` deliveries that bear ``token``, together where nothing speaks against it.
 
     Raises as ``delivering.deliver_claim``.
     """
-    rows = _held(token)
-    spans.link(rows)
-    calm = [row.message_id for row in rows if not row.failures and not row.is_expired]
-    if calm:
-        _deliver(consumer, token, calm)
-    for row in rows:  # what failed before is likely to fail again: it spares the others the halving
-        if row.failures or row.is_expired:
+    if _deliver(consumer, token, None) < count:
+        with transaction.atomic():
+            others = store().lock(token=token)
+        for row in others:
             _deliver(consumer, token, [row.message_id])
 
 
-def _held(token: UUID, ids: Sequence[UUID] | None = None) -> list[Claimed]:
-    """Return what still bears the token, of ``ids`` if given: a part may have been rescued meanwhile."""
-    with transaction.atomic():
-        return [row for row in store().lock(token=token) if ids is None or row.message_id in ids]
+def _take(token: UUID, ids: Sequence[UUID] | None) -> list[Claimed]:
+    """Lock and read what still bears the token of ``ids``: a part may have been rescued meanwhile.
+
+    None is what may run together: what failed before is likely to fail again, and spares the others the halving.
+    """
+    rows = store().lock(token=token)
+    if ids is None:
+        spans.link(rows)
+        return [row for row in rows if not row.failures and not row.is_expired]
+    wanted = set(ids)
+    return [row for row in rows if row.message_id in wanted]
 
 
-def _deliver(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> None:
+def _deliver(consumer: Consumer, token: UUID, ids: Sequence[UUID] | None) -> int:
+    """Run deliveries together, and in parts where that fails; return how many ran, as far as is known."""
     runs = {"exactly_once": _inside, "at_least_once": _outside, "at_most_once": _settled_first}
     together = runs[consumer.guarantee](consumer, token, ids)
     if together is None:
-        return
+        return 0
     if together.error is None:
         tell(consumer, token, together.executions)
-        return
-    if len(together.executions) == 1 or isinstance(together.error, RetryLater):
+    elif len(together.executions) == 1 or isinstance(together.error, RetryLater):
         for execution in together.executions:
             execution.error = together.error
             fail(consumer, token, execution)
-        return
-    for part in _parts(together):
-        _deliver(consumer, token, part)
+    else:
+        for part in _parts(together):
+            _deliver(consumer, token, part)
+    return len(together.executions)
 
 
 def _parts(together: Together) -> list[list[UUID]]:
@@ -111,13 +116,13 @@ def _parts(together: Together) -> list[list[UUID]]:
     return [ids[low:high] for low, high in pairwise(edges) if low < high]
 
 
-def _inside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | None:
+def _inside(consumer: Consumer, token: UUID, ids: Sequence[UUID] | None) -> Together | None:
     """Exactly once: handler, outcomes and follow-ups in one transaction."""
     for _ in range(CONFLICT_TRIES):
         together: Together | None = None
         try:
             with failpoints.atomic("batch"):
-                rows = [row for row in store().lock(token=token) if row.message_id in ids]
+                rows = _take(token, ids)
                 if not rows:
                     return None  # rescued meanwhile: whoever claims it next runs it
                 together = execute_together(consumer, rows)
@@ -140,9 +145,10 @@ def _inside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | 
     raise Contended
 
 
-def _outside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | None:
+def _outside(consumer: Consumer, token: UUID, ids: Sequence[UUID] | None) -> Together | None:
     """At least once: the handler runs outside a transaction, then all outcomes are settled in one."""
-    rows = _held(token, ids)
+    with transaction.atomic():
+        rows = _take(token, ids)
     if not rows:
         return None
     together = execute_together(consumer, rows)
@@ -157,10 +163,10 @@ def _outside(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together |
     return together
 
 
-def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID]) -> Together | None:
+def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID] | None) -> Together | None:
     """At most once: settled, then run. A failure is recorded as dropped for every message of the batch."""
     with failpoints.atomic("batch.at_most_once"):
-        rows = [row for row in store().lock(token=token) if row.message_id in ids]
+        rows = _take(token, ids)
         if not rows:
             return None
         unread, _ = read_together(consumer, rows)

@@ -27,10 +27,9 @@ from messaging.delivery.execution import Execution, execute
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
 from messaging.errors import BreakerOpen, MessageExpired, MessagingError, StaleClaim
+from messaging.settings import options
 
 log = logging.getLogger("messaging.delivery")
-SETTLE_SECONDS = 0.05
-"""At least once: the work after which outcomes are settled. A process that dies runs so much again."""
 CONFLICT_TRIES = 8
 """How often a transaction that lost a serialisation conflict runs again before its deliveries are given back."""
 
@@ -242,7 +241,7 @@ def _deliver_all_outside(consumer: Consumer, token: UUID, sizer: Sizer) -> None:
                 fail(consumer, token, execution)
                 continue
             done.append(execution)
-            if time.monotonic() - settled_at > SETTLE_SECONDS:
+            if time.monotonic() - settled_at > options().chunk_seconds:  # so much runs again when this process dies
                 ready, done = done, []
                 _settle_outside(consumer, token, ready)
                 settled_at = time.monotonic()

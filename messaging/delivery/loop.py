@@ -109,7 +109,7 @@ def claim_and_deliver(consumer: Consumer, turn: int = 0) -> gate.Claim:
         if delay:
             pause(delay)
         with spans.delivering(consumer.name, began, claim.count):
-            _deliver(consumer, token, sizer, is_lone=claim.count == 1)
+            _deliver(consumer, token, sizer, count=claim.count)
         if claim.is_probe:
             gate.end_probe(token)
         signals.changed.send_robust(None, topics=frozenset({"messages", "dead_letters", "consumers"}))
@@ -150,12 +150,12 @@ def _claim_in_order(consumer: Consumer, token: UUID, worker: UUID, limit: int) -
     return lanes.claimed
 
 
-def _deliver(consumer: Consumer, token: UUID, sizer: Sizer, *, is_lone: bool) -> None:
+def _deliver(consumer: Consumer, token: UUID, sizer: Sizer, *, count: int) -> None:
     try:
         if consumer.batch:
-            batches.deliver_batch(consumer, token)
+            batches.deliver_batch(consumer, token, count=count)
         else:
-            deliver_claim(consumer, token, sizer, is_lone=is_lone)
+            deliver_claim(consumer, token, sizer, is_lone=count == 1)
         sizer.went_well()
         if consumer.is_ordered:
             release(token)  # what follows one that failed is still claimed, and waits its turn

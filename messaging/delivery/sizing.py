@@ -6,9 +6,9 @@ from messaging.database import store
 from messaging.settings import options
 
 FIRST = 1
-"""The first claim tells how long the handler takes; from there chunks double."""
+"""The first claim tells how long the handler takes; from there chunks grow as far as their time allows."""
 SMOOTHING = 0.1
-SLOW_GROWTH = 1.25
+QUICK_GROWTH, SLOW_GROWTH = 4.0, 1.25
 GIVE_WAY_LIMIT = 4
 """So many times in a row a chunk gives way to another before it tries with fewer deliveries."""
 FIRST_TURNS, MOST_TURNS = 64, 4096
@@ -23,7 +23,7 @@ class Sizer:
     def __init__(self) -> None:
         self._mean_us: float | None = None
         self._ceiling = float(FIRST)
-        self._growth = 2.0
+        self._growth = QUICK_GROWTH
         self._calm_after = 0
         self._gave_way = 0
         self._least_us: float | None = None

@@ -226,7 +226,7 @@ class TestEachGuarantee:
         stale = claim()
         Worker.objects.all().delete()
         assert rescue() == 3
-        deliver_batch(declared, stale)
+        deliver_batch(declared, stale, count=1)
         assert (handler.calls, outcomes()) == ([], [])
 
     @pytest.mark.django_db(transaction=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from messaging.wakeups import MAINTENANCE_QUEUE
 from tests.simulation.stage import world
@@ -39,7 +38,7 @@ class Broker:
     def waiting(self, queue: str) -> int:
         return self.queues[queue]
 
-    def send_task(self, name: str, arguments: tuple[str], *, queue: str, **_: Any) -> None:
+    def send(self, queue: str) -> None:
         if world().is_struck("refused"):
             raise OSError("the simulated broker refused")
         if world().is_struck("lost"):

@@ -104,6 +104,7 @@ def put_in_place() -> None:
     patched.open_hints, patched.FIRST_WAIT = _hints, 0.1
     patched = wakeups
     patched.waiting = lambda connection, queue: connection.waiting(queue)
+    patched.send = lambda connection, queue, consumer: connection.send(queue)
     patched.logging.disable(patched.logging.CRITICAL)
     connection.execute_wrappers.append(_statement)
 
