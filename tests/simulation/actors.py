@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -21,7 +21,8 @@ from tests.simulation.cast.models import Booking
 from tests.simulation.stage import world
 from tests.simulation.world import Process
 
-TICKS: tuple[Callable[[], Any], ...] = (
+Tick = Callable[[], Any]
+TICKS: tuple[Tick, ...] = (
     tasks.rescue_orphans.run,
     tasks.fold_rollups.run,
     tasks.resume_expired_pauses.run,
@@ -59,19 +60,22 @@ def worker(broker: Broker) -> Callable[[Process], None]:
     return start
 
 
-def scheduler(process: Process) -> None:
+def scheduler(more: Sequence[Tick]) -> Callable[[Process], None]:
     """A maintenance worker and the beat that ticks for it."""
 
     def act() -> None:
         while True:
-            for tick in TICKS:
+            for tick in (*TICKS, *more):
                 try:
                     tick()
                 except (DatabaseError, InterfaceError):
                     world().note("the task failed")  # as a Celery task does; the next tick does its work
             world().sleep(TICK_SECONDS)
 
-    world().spawn(process, "ticks", act)
+    def start(process: Process) -> None:
+        world().spawn(process, "ticks", act)
+
+    return start
 
 
 class Client:

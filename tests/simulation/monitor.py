@@ -31,14 +31,17 @@ class Monitor:
         for owner, name, original in reversed(self._undo):
             setattr(owner, name, original)
 
-    def wrap(self, owner: Any, name: str, before: Any) -> None:
-        """Let ``before`` see each call of a function of the bus."""
+    def wrap(self, owner: Any, name: str, before: Any, after: Any = None) -> None:
+        """Let ``before`` see each call of a function of the bus, and ``after`` its result too."""
         original = getattr(owner, name)
 
         def watched(*arguments: Any, **named: Any) -> Any:
             if not self.world.is_over and self.world.current is not None:
                 before(*arguments, **named)
-            return original(*arguments, **named)
+            result = original(*arguments, **named)
+            if after is not None and not self.world.is_over:
+                after(result, *arguments, **named)
+            return result
 
         self._undo.append((owner, name, original))
         setattr(owner, name, watched)
@@ -46,14 +49,14 @@ class Monitor:
     def _before_settling(self, *, token: UUID, **_: Any) -> None:
         owners = set(Delivery.objects.filter(claim_token=token).values_list("worker", flat=True))
         if others := owners - self._mine():
-            self._say(f"I6 {self._who()} settles under a claim of {self._name(others)}")
+            self.say(f"I6 {self._who()} settles under a claim of {self._name(others)}")
 
     def _before_giving_up(self, row: Any, *_: Any, **__: Any) -> None:
         held = Delivery.objects.filter(message_id=row.message_id, consumer=row.consumer, run=row.run)
         owner = set(held.values_list("worker", flat=True))
         process = self._process()
         if process.role == "worker" and (others := owner - self._mine()):
-            self._say(f"I6 {self._who()} gives up a delivery claimed by {self._name(others)}")
+            self.say(f"I6 {self._who()} gives up a delivery claimed by {self._name(others)}")
 
     def _before_rescue(self, row: Delivery, **_: Any) -> None:
         owner = self._owner(row.worker)
@@ -64,7 +67,7 @@ class Monitor:
             return
         silent = (self.world.clock() - heard_at).total_seconds()
         if silent < options().stale_after_seconds - 0.1:
-            self._say(f"I6 {self._who()} takes a claim from {owner}, which was heard {silent:.1f} s ago")
+            self.say(f"I6 {self._who()} takes a claim from {owner}, which was heard {silent:.1f} s ago")
 
     def _process(self) -> Process:
         assert self.world.current is not None
@@ -85,6 +88,6 @@ class Monitor:
     def _name(self, workers: set[UUID | None]) -> str:
         return ", ".join(sorted(str(self._owner(worker)) for worker in workers))
 
-    def _say(self, violation: str) -> None:
+    def say(self, violation: str) -> None:
         self.violations.append(violation)
         self.world.note(violation)

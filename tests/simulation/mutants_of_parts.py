@@ -10,10 +10,11 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 
-from messaging import failpoints
+from messaging import failpoints, limits
 from messaging.database import sqlite_sql, store
 from messaging.database.connections import text_time
 from messaging.database.sqlite import _take_positions
+from messaging.delivery import gate
 from messaging.models import Schedule
 from messaging.sagas import engine, undoing
 from messaging.sagas.messages import SagaTimedOut
@@ -117,6 +118,30 @@ def without_reverse_order() -> None:
     patched._next = first
 
 
+def without_one_probe() -> None:
+    """Nobody looks whether a probe is out already."""
+    patched: Any = gate
+    patched._is_probed = lambda row, now: False
+
+
+def without_tokens() -> None:
+    """A claim takes no token out of the bucket of its rate."""
+    patched: Any = limits.Bucket
+    patched.taken = lambda bucket, rate, count, now: bucket
+
+
+def without_counting_claims() -> None:
+    """Nobody counts the claims at once."""
+    patched: Any = gate
+    patched._live_claims = lambda consumer: 0
+
+
+def without_horizon() -> None:
+    """A claim asks neither for a pause nor for a drain."""
+    assert sqlite_sql._HORIZON in sqlite_sql.CLAIM
+    sqlite_sql.CLAIM = sqlite_sql.CLAIM.replace(sqlite_sql._HORIZON, "'9999-12-31'")
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "firing's transaction": without_firing_transaction,
     "due time's key": without_due_key,
@@ -124,4 +149,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "saga's late timeouts": without_late_timeouts,
     "saga's late steps": without_late_steps,
     "saga's reverse order": without_reverse_order,
+    "one probe": without_one_probe,
+    "rate": without_tokens,
+    "concurrency": without_counting_claims,
+    "pause and drain": without_horizon,
 }

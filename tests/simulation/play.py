@@ -100,7 +100,7 @@ def _act(world: World, broker: Broker, taking_part: Sequence[Part]) -> list[str]
     for _ in range(world.profile.workers):
         world.launch("worker", actors.worker(broker))
     for _ in range(world.profile.schedulers):
-        world.launch("scheduler", actors.scheduler)
+        world.launch("scheduler", actors.scheduler([tick for part in taking_part for tick in part.ticks]))
     while world.steps < MOST_STEPS and (
         any(client.waiting for client in clients) or not all(person.has_finished for person in people)
     ):
@@ -126,7 +126,7 @@ def _restart_the_dead(world: World, *, at_once: bool) -> None:
 
 def _drain(world: World, taking_part: Sequence[Part]) -> bool:
     """Let everything come to rest; only a pause without an end needs a person."""
-    ConsumerState.objects.filter(paused_until=None).update(paused_at=None)
+    ConsumerState.objects.filter(paused_until=None).update(paused_at=None, drain_at=None)
     ends = world.now + DRAIN_SECONDS
     while world.now < ends and world.steps < MOST_STEPS:
         for _ in range(LOOK_EVERY):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.simulation.oracle import Facts
 
 Act = Callable[[], object]
+Tick = Callable[[], object]
 Choice = Callable[[Actor, Callable[[], str]], Act | None]
 """Given who acts and how to make a request id: what to do now, if there is anything."""
 
@@ -24,6 +25,8 @@ class Part:
     consumers: ClassVar[tuple[Consumer, ...]]
     guarantees: ClassVar[dict[str, str]] = {}
     """Of those of its consumers that write effects."""
+    ticks: ClassVar[Sequence[Tick]] = ()
+    """Tasks of the scheduler beside those that always run."""
 
     def enter(self) -> None:
         for each in self.consumers:
