@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from django.templatetags.static import static
@@ -80,11 +81,13 @@ def look(status: str) -> tuple[str, str]:
 
 
 def icon(name: str, classes: str = "") -> SafeString:
+    return _icon(name, classes, static("icons.svg"))
+
+
+@lru_cache(maxsize=512)
+def _icon(name: str, classes: str, sheet: str) -> SafeString:
     return format_html(
-        '<svg class="{}" aria-hidden="true"><use href="{}#i-{}"/></svg>',
-        f"i {classes}".strip(),
-        static("icons.svg"),
-        name,
+        '<svg class="{}" aria-hidden="true"><use href="{}#i-{}"/></svg>', f"i {classes}".strip(), sheet, name
     )
 
 
