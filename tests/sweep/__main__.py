@@ -17,6 +17,7 @@ from tests import servers
 if TYPE_CHECKING:
     from tests.sweep.databases import Databases
     from tests.sweep.roles import RolesSweep
+    from tests.sweep.runner import Work
 
 MOST_HITS = 1000
 """No run reaches a failpoint so often; a sweep ends at the first hit that did not come."""
@@ -42,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=str.split, default=[], help="names of failpoints, separated by spaces")
     parser.add_argument("--seed", type=int, default=int(time.time() // 86400), help="of that chance; else the day")
     parser.add_argument("--pairs", action="store_true", help="then a second kill in each recovery")
+    parser.add_argument("--minutes", type=float, default=0, help="with --pairs: only pairs drawn by the seed, so long")
     parser.add_argument("--template", default="", help="database to copy for each run, prepared if there is none")
     parser.add_argument("--mutant", default="", help="take out a safeguard, see tests/sweep/mutants.py")
     return parser.parse_args()
@@ -115,6 +117,9 @@ def steps(
         yield
         nowhere = all_places() - unreachable(connection.vendor) - {name for found in reached.values() for name in found}
         say(f"{len(all_places())} failpoints in the bus, reached nowhere: {', '.join(sorted(nowhere)) or 'none'}")
+    if given.pairs and given.minutes:
+        yield from _drawn(sweep, given, reached)
+        return
     for sweep.work, found in reached.items():
         names = [
             name for name in found
@@ -127,6 +132,21 @@ def steps(
             names = [name for turn in turns for name in sweep.kill_in_turn(turn)]
             yield
         yield from _through(sweep, given, chosen, names, seconds=list(found))
+
+
+def _drawn(sweep: RolesSweep, given: argparse.Namespace, reached: dict[Work, dict[str, int]]) -> Iterator[None]:
+    """Kill at pairs drawn by the seed: any hit of a place, then the first of any in the recovery."""
+    from tests.sweep.runner import say
+
+    pairs = {work: sum(found.values()) * len(found) for work, found in reached.items()}
+    say(f"{sum(pairs.values()):,} pairs of a hit and a second place")
+    draw, ends = random.Random(given.seed), time.monotonic() + given.minutes * 60
+    while time.monotonic() < ends:
+        [sweep.work] = draw.choices(list(pairs), list(pairs.values()))
+        found = reached[sweep.work]
+        [name] = draw.choices(list(found), list(found.values()))
+        sweep.kill_twice(name, draw.randint(1, found[name]), draw.choice(list(found)))
+        yield
 
 
 def _through(

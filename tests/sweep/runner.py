@@ -80,10 +80,12 @@ class Sweep:
             if self.result.kills == kills:
                 return
             for second in again_at:
-                self._check(
-                    f"kill at {name}:{hit}, then at {second}",
-                    lambda database, hit=hit, second=second: self._kill(database, f"{name}:{hit}", second),
-                )
+                self.kill_twice(name, hit, second)
+
+    def kill_twice(self, name: str, hit: int, second: str) -> None:
+        """Kill at one hit, and then whoever takes over."""
+        what = f"kill at {name}:{hit}, then at {second}"
+        self._check(what, lambda database: self._kill(database, f"{name}:{hit}", second))
 
     def kill_in_turn(self, names: Sequence[str]) -> list[str]:
         """Kill at the first of ``names``, whoever takes over at the second, and so on; return those that never came.
