@@ -34,6 +34,13 @@ SCHEDULER = (sys.executable, "manage.py", "scheduler")
 BUS = replace(SYSTEMS["bus"], commands=(*SYSTEMS["bus"].commands, SCHEDULER))
 HOT = ("messaging_outboxentry", "messaging_delivery", "messaging_rollupdelta", "messaging_unsealedrecords")
 """Tables that every message passes through and leaves."""
+DEALT_WITH = (
+    "UPDATE messaging_deadletter SET state = 'discarded', resolved_at = dead_at",
+    "UPDATE messaging_sagainstance SET ended_at = changed_at WHERE ended_at IS NULL",
+    "DELETE FROM messaging_scheduledmessage",
+    "DELETE FROM messaging_delivery",
+)
+"""What the stored history has unfinished keeps its messages for as long as it takes; here it was finished."""
 EVERY = 5.0
 SETTLING = 60.0
 
@@ -136,8 +143,8 @@ def main() -> None:
     running = servers.start()
     template = steps.make_template(running)
     steps.inside(running, str(HISTORY), database=template, module="benchmarks.history")
-    # An open dead letter keeps its message for as long as it takes; these have been dealt with.
-    running.execute("UPDATE messaging_deadletter SET state = 'discarded', resolved_at = dead_at", database=template)
+    for statement in DEALT_WITH:
+        running.execute(statement, database=template)
     most = limit(running, template, arguments.n)
     print(f"Limit {most:,.0f}/s; {SHARE:.0%} of it for {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
     samples, dropped = run(running, template, most * SHARE, arguments.minutes)
