@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import servers
+from benchmarks import findings, servers
 from benchmarks.figures import interval
 from benchmarks.measures import publish_then_drain
 from benchmarks.servers import ROOT
@@ -128,12 +128,12 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=2000, help="orders of one round")
     parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is taken down
+    findings.end_tidily()
     found = {
-        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "load": round(os.getloadavg()[1], 1),
+        **findings.conditions(),
         "rounds": arguments.rounds, "n": arguments.n, **measure(arguments.rounds, arguments.n),
     }  # fmt: skip
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    findings.write(arguments.output, found)
 
 
 if __name__ == "__main__":

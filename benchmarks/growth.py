@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import servers, steps
+from benchmarks import findings, servers, steps
 from benchmarks.servers import ROOT, Servers
 
 PAYLOADS = {"0.6 KB": 0, "10 KB": 10_000, "1 MB": 900_000}
@@ -38,11 +35,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - set(PARTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the servers are taken down
+    findings.end_tidily()
     running = servers.start()
     empty = steps.make_template(running)
     found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
-    found |= {"at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "load": round(os.getloadavg()[1], 1)}
+    found |= findings.conditions()
     if set(arguments.only) & {"pages", "history"}:
         print(f"Storing {arguments.history:,} messages …", file=sys.stderr, flush=True)
         _grow(running, empty, arguments.history)
@@ -56,7 +53,7 @@ def main() -> None:
         found["history"] = _history(running, empty, arguments.rounds, arguments.n)
     if "payload" in arguments.only:
         found["payload"] = {name: _payload(running, empty, padding) for name, padding in PAYLOADS.items()}
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    findings.write(arguments.output, found)
     print(json.dumps(found, indent=1))
 
 

@@ -7,18 +7,14 @@ reservations, one a transaction or a hundred. Writes benchmarks/limit.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import servers
+from benchmarks import findings, servers
 from benchmarks.servers import ROOT, Servers
 from tests import servers as binaries
 
@@ -95,16 +91,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the server is taken down
+    findings.end_tidily()
     running = servers.start()
     program = binaries.postgresql_binaries(running.directory, binaries.unprivileged_user()) / "pgbench"
     if not program.exists():
         raise SystemExit(f"{program} is missing: install PostgreSQL's server package, which brings pgbench.")
     found: dict[str, Any] = {
-        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "load": round(os.getloadavg()[1], 1),
+        **findings.conditions(),
         "rounds": arguments.rounds, "work": measure(running, program, arguments.rounds, arguments.seconds),
     }  # fmt: skip
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    findings.write(arguments.output, found)
 
 
 if __name__ == "__main__":

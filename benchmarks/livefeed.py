@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import ssl
 import sys
 import time
@@ -26,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import servers, steps, watched
+from benchmarks import findings, servers, steps, watched
 from benchmarks.browsing import Browser, Tally
 from benchmarks.servers import Servers
 from benchmarks.stage import Stage, Stuck, cpu_of, open_stage
@@ -49,7 +48,7 @@ LATE_EVERY = 0.1
 
 def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that everything is taken down
+    findings.end_tidily()
     running = servers.start()
     template = steps.make_template(running)
     port = free_port()
@@ -65,8 +64,7 @@ def main(given: Sequence[str] | None = None) -> int:
             _watch(running, stage, address, sessions, rate=arguments.rate, seconds=arguments.seconds)
         )
         found = _rounded({
-            "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-            "load": round(os.getloadavg()[1], 1),
+            **findings.conditions(),
             "cores": os.cpu_count(),
             "browsers": arguments.browsers,
             "rate": arguments.rate,
@@ -75,7 +73,7 @@ def main(given: Sequence[str] | None = None) -> int:
             **_drained(stage, WARM + measured["published"]),
         })  # fmt: skip
     if arguments.output:
-        arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+        findings.write(arguments.output, found)
     print(json.dumps(found, indent=1))
     return int(not watched.is_sound(found))
 

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import sys
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import servers, steps
+from benchmarks import findings, servers, steps
 from benchmarks.figures import interval
 from benchmarks.servers import ROOT
 
@@ -36,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/overhead.json")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the server is taken down
+    findings.end_tidily()
     running = servers.start()
     template = steps.make_template(running)
     serving = {
@@ -50,13 +46,12 @@ def main() -> None:
     for each in serving.values():
         each.end()
     found = {
-        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "load": round(os.getloadavg()[1], 1),
+        **findings.conditions(),
         "blocks": arguments.blocks,
         "n": arguments.n,
         "arms": {name: summary(runs[WITHOUT], runs[name]) for name in ARMS},
     }
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    findings.write(arguments.output, found)
     print(json.dumps(found, indent=1))
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import report, servers
+from benchmarks import findings, report, servers
 from benchmarks.figures import Run
 from benchmarks.measures import MEASURES
 from benchmarks.peers import environment as peers
@@ -31,7 +29,7 @@ PEER_ROUNDS, KILL_ROUNDS = 3, 3
 def main(given: Sequence[str] | None = None) -> int:
     """Run the benchmark; the status is 1 when the bus lost or repeated anything, or did not finish."""
     arguments = _arguments(given)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is taken down
+    findings.end_tidily()
     began = time.monotonic()
     chosen = [SYSTEMS[name] for name in arguments.systems]
     if any(system.is_peer for system in chosen):

@@ -6,9 +6,7 @@ Every line compares variants of this bus in turns on the same machine. Writes be
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import servers
+from benchmarks import findings, servers
 from benchmarks.backlog import fill
 from benchmarks.servers import ROOT, Servers
 from benchmarks.stage import Stage, Stuck, environment, open_stage
@@ -204,7 +202,7 @@ def main() -> None:
     parser.add_argument("--lines", nargs="+", help="of workers, relays, consumers, backlog; all without it")
     parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is taken down
+    findings.end_tidily()
     chosen = variants(arguments.n, arguments.backlogs)
     if arguments.lines:
         chosen = [variant for variant in chosen if variant.line.partition(",")[0] in arguments.lines]
@@ -212,14 +210,13 @@ def main() -> None:
             parser.error("--lines: choose from workers, relays, consumers, backlog")
     running = servers.start()
     found = {
-        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "load": round(os.getloadavg()[1], 1),
+        **findings.conditions(),
         "cores": os.cpu_count(),
         "rounds": arguments.rounds,
         "n": arguments.n,
         "lines": measure(running, chosen, arguments.rounds),
     }
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    findings.write(arguments.output, found)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import servers, steps
+from benchmarks import findings, servers, steps
 from benchmarks.measures import four_producers
 from benchmarks.servers import ROOT, Servers
 from benchmarks.stage import Stage, open_stage
@@ -139,7 +137,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=8_000, help="orders that the limit is measured with")
     parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is taken down
+    findings.end_tidily()
     running = servers.start()
     template = steps.make_template(running)
     steps.inside(running, str(HISTORY), database=template, module="benchmarks.history")
@@ -149,13 +147,13 @@ def main() -> None:
     print(f"Limit {most:,.0f}/s; {SHARE:.0%} of it for {arguments.minutes:g} minutes …", file=sys.stderr, flush=True)
     samples, dropped = run(running, template, most * SHARE, arguments.minutes)
     found = {
-        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "load": round(os.getloadavg()[2], 1),
+        **findings.conditions(minutes=15),
         "minutes": arguments.minutes, "limit": round(most, 1), "asked": round(most * SHARE, 1),
         "handled": samples[-1].handled, "dropped_partitions": dropped, **verdict(samples),
         "samples": [list(asdict(one).values()) for one in samples[:: max(1, len(samples) // 120)]],
         "columns": list(Sample.__dataclass_fields__), "memory_of_machine_mb": psutil.virtual_memory().total // 10**6,
     }  # fmt: skip
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    findings.write(arguments.output, found)
     print(json.dumps({name: value for name, value in found.items() if name != "samples"}, indent=1))
 
 
