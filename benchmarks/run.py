@@ -21,7 +21,7 @@ QUICK = {
     "rounds": 2, "n": 1000, "measures": ["drain", "e2e", "latency", "kill"], "systems": ["bus", REFERENCE],
     "handlers": ["insert"],
 }  # fmt: skip
-FULL = {"rounds": 10, "n": 2000, "measures": list(MEASURES), "systems": list(SYSTEMS), "handlers": list(HANDLERS)}
+FULL = {"rounds": 10, "n": 3000, "measures": list(MEASURES), "systems": list(SYSTEMS), "handlers": list(HANDLERS)}
 PEER_ROUNDS, KILL_ROUNDS = 3, 3
 """Of a full run: how many of its rounds measure what is no target of its own, and takes the longest."""
 

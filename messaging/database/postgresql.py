@@ -205,6 +205,8 @@ def _cursor() -> Iterator[psycopg.Cursor[Any]]:
     kind = VirtualCursor if clock.is_virtual() else psycopg.Cursor
     with connection.wrap_database_errors, kind(connection.connection) as cursor:
         yield cursor
+    known: Any = connection
+    known.health_check_done = True  # it has just answered: Django need not ask it once more before a handler
 
 
 def _message(envelope: Envelope) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 
 from messaging import Context, PermanentError, Retry, RetryLater, publish
 from messaging.delivery.delivering import deliver_claim
@@ -349,6 +349,26 @@ class TestContract:
 
 
 class TestClaim:
+    def test_tells_that_the_connection_works_so_that_nothing_else_asks(
+        self, station: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        consumer = station.declare(lambda event, context: write(event.train))
+        arrive("ICE 1")
+        relay()
+
+        def is_usable() -> bool:
+            asked.append("SELECT 1")
+            return True
+
+        wrapper: Any = connections["default"]
+        with monkeypatch.context() as patch:
+            patch.setattr(wrapper, "health_check_enabled", wrapper.vendor == "postgresql")
+            patch.setattr(wrapper, "health_check_done", False)  # as before every task of a worker
+            patch.setattr(wrapper, "is_usable", is_usable)
+            deliver_waiting(consumer.name)
+        assert (ledger(), asked) == (["ICE 1"], [])
+
     def test_leaves_a_trace_before_the_handler_runs(self, station: Any) -> None:
         seen = []
 
