@@ -22,18 +22,16 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "rate": ("limit",),
     "concurrency": ("limit",),
     "pause and drain": ("limit",),
+    "answer's timeout": ("I2",),
 }
 
 FIRST_SEEDS = {
     "block": 200,
     "fence in the statements": 3,
     "order": 200,
-    "saga's late timeouts": 30,
-    "saga's late steps": 20,
-    "saga's reverse order": 20,
     "one probe": 40,
     "rate": 15,
     "concurrency": 35,
-    "pause and drain": 20,
+    "pause and drain": 50,
 }
 """Where to begin to look: near the seed that found it last. A change of the bus moves it, and then it takes longer."""

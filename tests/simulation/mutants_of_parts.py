@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 
-from messaging import failpoints, limits
+from messaging import database, failpoints, limits
 from messaging.database import sqlite_sql, store
 from messaging.database.connections import text_time
 from messaging.database.sqlite import _take_positions
@@ -142,6 +142,12 @@ def without_horizon() -> None:
     sqlite_sql.CLAIM = sqlite_sql.CLAIM.replace(sqlite_sql._HORIZON, "'9999-12-31'")
 
 
+def without_taking_the_timeout() -> None:
+    """An answer leaves the asker's timeout as it is."""
+    patched: Any = database
+    patched._answered = lambda reply: reply
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "firing's transaction": without_firing_transaction,
     "due time's key": without_due_key,
@@ -153,4 +159,5 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "rate": without_tokens,
     "concurrency": without_counting_claims,
     "pause and drain": without_horizon,
+    "answer's timeout": without_taking_the_timeout,
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
+from tests.simulation.parts.asking import Asking
 from tests.simulation.parts.gates import Gates
 from tests.simulation.parts.later import Later
 from tests.simulation.parts.part import Part
 from tests.simulation.parts.trips import Trips
 
-ALL: tuple[type[Part], ...] = (Gates, Later, Trips)
+ALL: tuple[type[Part], ...] = (Asking, Gates, Later, Trips)
 HOW_MANY = (0, 1)
 
 
