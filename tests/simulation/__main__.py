@@ -39,7 +39,8 @@ def _play(given: argparse.Namespace) -> Iterator[Played]:
     wanted = range(given.first, given.first + given.seeds)
     with _processes(given.jobs, given.mutant) as pool:
         try:
-            yield from pool.map(seeds.play_one, wanted, chunksize=1 if given.mutant else BATCH)
+            played = pool.map(seeds.play_one, wanted, chunksize=1 if given.mutant else BATCH)
+            yield from filter(None, played)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -49,7 +50,8 @@ def _play_twice(seed: int, shows_trace: bool) -> Iterator[Played]:
     found = []
     for _ in range(2):
         with _processes(1, "") as pool:
-            found.append(pool.submit(seeds.play_one, seed, True).result())
+            if played := pool.submit(seeds.play_one, seed, True).result():
+                found.append(played)
     if shows_trace:
         _say("\n".join(found[0].trace))
     if found[0].digest != found[1].digest:

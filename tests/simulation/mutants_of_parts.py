@@ -23,6 +23,11 @@ from messaging.scheduling import firing
 from messaging.scheduling.recurring import Recurrence
 from messaging.scheduling.rules import plan
 from messaging.scheduling.synchronising import rule_of
+from tests.simulation.parts.asking import Asking
+from tests.simulation.parts.gates import Gates
+from tests.simulation.parts.later import Later
+from tests.simulation.parts.part import Part
+from tests.simulation.parts.trips import Trips
 from tests.simulation.stage import world
 
 MOMENT = 0.2
@@ -148,16 +153,28 @@ def without_taking_the_timeout() -> None:
     patched._answered = lambda reply: reply
 
 
-MUTANTS: dict[str, Callable[[], None]] = {
-    "firing's transaction": without_firing_transaction,
-    "due time's key": without_due_key,
-    "scheduled row": without_taking_the_row,
-    "saga's late timeouts": without_late_timeouts,
-    "saga's late steps": without_late_steps,
-    "saga's reverse order": without_reverse_order,
-    "one probe": without_one_probe,
-    "rate": without_tokens,
-    "concurrency": without_counting_claims,
-    "pause and drain": without_horizon,
-    "answer's timeout": without_taking_the_timeout,
+BY_PART: dict[type[Part], dict[str, Callable[[], None]]] = {
+    Later: {
+        "firing's transaction": without_firing_transaction,
+        "due time's key": without_due_key,
+        "scheduled row": without_taking_the_row,
+    },
+    Trips: {
+        "saga's late timeouts": without_late_timeouts,
+        "saga's late steps": without_late_steps,
+        "saga's reverse order": without_reverse_order,
+    },
+    Gates: {
+        "one probe": without_one_probe,
+        "rate": without_tokens,
+        "concurrency": without_counting_claims,
+        "pause and drain": without_horizon,
+    },
+    Asking: {"answer's timeout": without_taking_the_timeout},
 }
+MUTANTS = {name: take_out for mutants in BY_PART.values() for name, take_out in mutants.items()}
+
+
+def part_of(mutant: str) -> type[Part] | None:
+    """Return the part that a seed must play for this to show; None where every seed may show it."""
+    return next((part for part, mutants in BY_PART.items() if mutant in mutants), None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 GARBAGE_EVERY = 20
 """Seeds from one collection to the next: each leaves cycles, but looking for them all the time costs a tenth."""
 _since = 0
+_mutant = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,21 @@ def prepare(mutant: str) -> None:
     if mutant:
         from tests.simulation.mutants import MUTANTS
 
+        global _mutant
+        _mutant = mutant
         MUTANTS[mutant]()
     gc.disable()
 
 
-def play_one(seed: int, keeps_trace: bool = False) -> Played:
+def play_one(seed: int, keeps_trace: bool = False) -> Played | None:
+    """Play a seed, unless it lacks the part in which the mutant would show."""
+    from tests.simulation import parts
+    from tests.simulation.mutants_of_parts import part_of
     from tests.simulation.play import play
 
+    part = part_of(_mutant)
+    if part is not None and not any(isinstance(drawn, part) for drawn in parts.draw(seed)):
+        return None
     global _since
     _since += 1
     if _since % GARBAGE_EVERY == 0:
