@@ -112,7 +112,7 @@ class TestToken:
         assert seen == [start, start, start, start + timedelta(seconds=61)]
 
     def test_is_nowhere_in_the_database(self) -> None:
-        secret = Api("read").headers["Authorization"].rsplit("_", 1)[-1]
+        secret = Api("read").headers["Authorization"].split("_", 2)[2]
         assert secret not in str(ApiToken.objects.values())
 
     def test_is_not_taken_from_the_query(self) -> None:
@@ -175,7 +175,8 @@ class TestTokensCommand:
         text = tokens_command("create", "--name", "ci", "--scopes", "read").strip()
         listed = tokens_command("list", "--json")
         assert json.loads(listed)[0]["state"] == "valid"
-        assert text.rsplit("_", 1)[1] not in listed + tokens_command("list")
+        _, _, secret = text.split("_", 2)  # which may have such a line in it
+        assert secret not in listed + tokens_command("list")
 
     def test_revokes_by_name_and_frees_the_name(self) -> None:
         tokens_command("create", "--name", "ci", "--scopes", "read")

@@ -380,13 +380,14 @@ class TestDoubleBooking:
 
 class TestSchedule:
     def test_shows_a_day_as_it_was_known_at_any_time(self, harness: Harness) -> None:
+        day = slot(harness)
         first = arranged(harness)
         harness.advance("1h")
         monday = harness.now
         harness.advance("1h")
         cancel(first)
-        second = arranged(harness, 11)
-        path = f"/clinic/schedules/dr-adams/{slot(harness):%Y-%m-%d}"
+        second = arranged(harness, starts_at=day.replace(hour=11).isoformat())
+        path = f"/clinic/schedules/dr-adams/{day:%Y-%m-%d}"
         then, now = (Client().get(path, {"at": at}).json() for at in (monday.isoformat(), ""))
         assert then["slots"] == {"09:00": str(first.booking_id)}
         assert now["slots"] == {"11:00": str(second.booking_id)}
