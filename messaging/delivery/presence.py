@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.utils import DatabaseError, InterfaceError
 
 from messaging.database import store
@@ -128,11 +130,21 @@ def stand_in() -> Iterator[None]:
 
 
 def name_session(worker: UUID) -> None:
-    """Name this thread's database session after the worker, once for each connection."""
+    """Name this thread's database session after the worker, and each that takes its place: a handler may close it."""
+    _named_sessions.worker = worker
     connection.ensure_connection()
     if getattr(_named_sessions, "connection", None) is not connection.connection:
+        _name_session(connection)
+
+
+def _name_session(connection: BaseDatabaseWrapper, **_: object) -> None:
+    worker = getattr(_named_sessions, "worker", None)
+    if worker is not None and connection.alias == DEFAULT_DB_ALIAS:
         store().name_session(worker)
         _named_sessions.connection = connection.connection
+
+
+connection_created.connect(_name_session, dispatch_uid="messaging.name_session")
 
 
 def pause(seconds: float) -> None:

@@ -15,6 +15,7 @@ from examples.ecommerce.inventory.models import StockItem
 from messaging import Context, Retry
 from messaging.consumers import Consumer
 from messaging.database import store
+from messaging.database.postgresql import session_name
 from messaging.delivery import loop
 from messaging.delivery.loop import deliver_once, deliver_waiting
 from messaging.delivery.presence import name_session, presence
@@ -286,6 +287,23 @@ class TestSilentWorker:
         zombie.result(PATIENCE)
         assert ledger() == ["ICE 1"]
         assert outcomes() == ["crashed", "handled"]
+
+    @ONLY_POSTGRESQL
+    def test_is_known_by_its_session_also_after_its_handler_closed_one(self, station: Any) -> None:
+        """A handler that calls out for long holds no connection meanwhile; its outcome is settled on the next one."""
+        names = []
+
+        def handler(event: TrainArrived, context: Context) -> None:
+            connection.close()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT current_setting('application_name')")
+                names.append(cursor.fetchone()[0])
+
+        consumer = station.declare(handler, guarantee="at_least_once")
+        arrive("ICE 1")
+        relay()
+        deliver_once(consumer)
+        assert names == [session_name(presence().id)]
 
     def test_writes_nothing_when_it_wakes_up(self, station: Any) -> None:
         """The zombie runs its handler to the end under a claim that another worker took over."""

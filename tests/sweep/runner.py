@@ -137,6 +137,7 @@ class Sweep:
         for token, claimed in taken.items():
             if left.get(token, 0) != claimed:
                 self._note(f"I6 a stale lease wrote: its new owner has {left.get(token, 0)} of {claimed} deliveries")
+        self._run(work.give_back, database)
         self._run(self.work.take_over, database)
 
     def _fired(self, point: str) -> None:

@@ -136,6 +136,12 @@ def claims() -> dict[str, int]:
     return Counter(str(token) for token in Delivery.objects.values_list("claim_token", flat=True))
 
 
+def give_back() -> None:
+    """End as a worker does that is told to: what it has claimed goes back, and no death is counted."""
+    for token in Delivery.objects.exclude(claim_token=None).values_list("claim_token", flat=True).distinct():
+        store().release(token)
+
+
 def as_client() -> None:
     """Publish and repair, while others relay and deliver; be their scheduler."""
     presence.heartbeat_is_on = False
