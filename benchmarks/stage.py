@@ -157,7 +157,7 @@ class Stage:
             if reading.count != seen:
                 seen, moved_at = reading.count, time.monotonic()
             if time.monotonic() - moved_at > stuck_after or time.monotonic() > end:
-                raise Stuck(f"{self.system.name}: {reading.count} of {count} reservations, see {self._log}")
+                raise Stuck(f"{self.system.name}: {reading.count} of {count} reservations, see {self._log.name}")
             time.sleep(every)
 
     def span(self, *, beside: int = 0) -> tuple[float, float]:
