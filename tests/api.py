@@ -9,7 +9,6 @@ from uuid import uuid4
 from django.test import Client
 
 from console import tokens
-from console.throttling import failed_authentications
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Response
@@ -38,7 +37,6 @@ class Api:
     """Speaks with a token of the given scopes; ``last`` is the answer to the last call."""
 
     def __init__(self, *scopes: str, name: str = "") -> None:
-        failed_authentications.clear()
         self.client = Client(raise_request_exception=False)
         self.headers: dict[str, str] = {}
         if scopes:

@@ -132,6 +132,14 @@ def _no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_failed_authentications() -> None:
+    """Let no test be locked out for the wrong tokens that others sent within the same minute."""
+    from console.throttling import failed_authentications
+
+    failed_authentications.clear()
+
+
+@pytest.fixture(autouse=True)
 def _chunks_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a consumer's first claim take several deliveries, as the later ones of a busy consumer do."""
     from messaging.delivery import sizing
