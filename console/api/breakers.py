@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router
 
 from console.api import idempotency
 from console.api.authentication import Bearer, actor_of
 from console.api.problems import not_found
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import Changed, Items, OptionalWhy, TripRequest
 from messaging import operations
 from messaging.operations.limits import Subject

@@ -5,13 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Query, Router, Status
+from ninja import Query, Status
 
 from console.api import idempotency, payloads
 from console.api.authentication import Bearer, actor_of
 from console.api.details import DeadLetterOut
 from console.api.problems import not_found
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import DeadLetterQuery, Done, Listing, ResubmitRequest, Resubmitted, RevealQuery, Why
 from console.api.single import done
 from messaging import operations

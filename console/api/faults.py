@@ -4,11 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router
 
 from console.api import idempotency
 from console.api.authentication import Bearer, actor_of
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import EndFaults, FaultsEnded, InjectFaults, Items
 from messaging import operations
 from messaging.queries.faults import InjectedFaultRow, injected_faults

@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Query, Schema
 from pydantic import Field
 
 from console.api.authentication import Bearer
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import Listing, Moment, Parameters
 from console.api.schemas import Query as ListQuery
 from messaging import clock

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpRequest
-from ninja import Query, Router, Status
+from ninja import Query, Status
 
 from console.api import bodies, idempotency, payloads
 from console.api.authentication import Bearer, actor_of
 from console.api.details import MessageOut
 from console.api.problems import not_found
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import Accepted, Listing, MessageQuery, PublishRequest, RevealQuery
 from messaging import ingest
 from messaging.operations import requests

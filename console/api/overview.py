@@ -3,12 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Query, Router, Schema, Status
+from ninja import Query, Schema, Status
 from pydantic import Field
 
 from console.api import idempotency
 from console.api.authentication import Bearer, actor_of
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import AuditQuery, Listing
 from messaging import operations
 from messaging.queries import audit, chain, overview

@@ -4,11 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Query, Router
+from ninja import Query
 
 from console.api import idempotency
 from console.api.authentication import Bearer, actor_of
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import Done, Listing, OptionalWhy, QuarantineQuery, Why
 from console.api.single import done
 from messaging import operations

@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Router, Status
+from ninja import Status
 
 from console.api import idempotency
 from console.api.authentication import Bearer, actor_of
 from console.api.problems import not_found
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import Items, StartReplay, Why
 from messaging import operations
 from messaging.queries import replays as queries

@@ -3,12 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Schema
 
 from console.api import idempotency
 from console.api.authentication import Bearer, actor_of
 from console.api.problems import not_found
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import Body, Items, Reason, Text
 from messaging import operations
 from messaging.queries import sagas as reads

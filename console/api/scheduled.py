@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Query, Router
+from ninja import Query
 from ninja import Status as Answer
 
 from console.api import idempotency
 from console.api.authentication import Bearer, actor_of
 from console.api.problems import Problem, not_found
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import (
     DeliveriesDone,
     Done,

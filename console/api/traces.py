@@ -5,12 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Query, Schema
 from pydantic import Field
 
 from console.api.authentication import Bearer
 from console.api.problems import not_found
-from console.api.responses import answers
+from console.api.responses import Router, answers
 from console.api.schemas import Listing, Moment, Text
 from console.api.schemas import Query as ListQuery
 from messaging.queries import traces as queries
