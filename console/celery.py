@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from celery import Celery
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from kombu.transport import TRANSPORT_ALIASES
 
 from messaging.wakeups import MAINTENANCE_QUEUE
 
@@ -48,6 +49,7 @@ def transport_options(url: str) -> dict[str, Any]:
 
 
 _url = broker_url(settings.CELERY_BROKER_URL)
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "console.redis_transport:Transport"))
 
 app = Celery("signalbox")
 app.set_default()  # current in every thread: Celery's "current app" belongs to the thread that made it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from celery import current_app
@@ -106,12 +107,18 @@ def send(connection: Connection, queue: str, consumer: str) -> None:
     half of it, while a new message waits.
     """
     app: Any = current_app
-    message = app.amqp.as_task_v2(str(new_id()), TASK, (consumer,), ignore_result=True)
+    message, id = _task(app, consumer), str(new_id())
     untyped: Any = Producer
     untyped(connection.default_channel, auto_declare=False).publish(
-        message.body, routing_key=queue, headers=message.headers, serializer=app.conf.task_serializer,
-        **message.properties,
+        message.body, routing_key=queue, headers={**message.headers, "id": id, "root_id": id},
+        serializer=app.conf.task_serializer, **{**message.properties, "correlation_id": id},
     )  # fmt: skip
+
+
+@cache
+def _task(app: Any, consumer: str) -> Any:
+    """Return what Celery sends for the task, but for its id."""
+    return app.amqp.as_task_v2("", TASK, (consumer,), ignore_result=True)
 
 
 def waiting(connection: Connection, queue: str) -> int:

@@ -62,3 +62,20 @@ def forget_everything(deployment: Deployment, url: str) -> None:
 
         for queue in queue_names():
             connection.default_channel.queue_purge(queue)
+
+
+class TestClientOfRedis:
+    def test_serves_every_command_until_its_pool_is_another(self, redis_url: str) -> None:
+        broker: Any = Connection
+        with broker(broker_url(redis_url), transport_options=transport_options(broker_url(redis_url))) as connection:
+            channel = connection.default_channel
+            first, again = client_of(channel), client_of(channel)
+            assert first is again
+            channel._disconnect_pools()  # as after a fork
+            other = client_of(channel)
+            assert (other.connection_pool is first.connection_pool, other.ping()) == (False, True)
+
+
+def client_of(channel: Any) -> Any:
+    with channel.conn_or_acquire() as client:
+        return client
