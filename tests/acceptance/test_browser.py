@@ -12,10 +12,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.conftest import PASSWORD
+from tests.acceptance.conftest import PASSWORD, embedded_in
 from tests.acceptance.test_up import Start, url
 from tests.processes import Deployment, eventually
-from tests.servers import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -30,12 +29,7 @@ PlaceOrder = Callable[..., str]
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One running program for the tests of this module; each brings orders of its own."""
-    deployment = Deployment(
-        tmp_path_factory.mktemp("console"),
-        PORT=str(free_port()),
-        SIGNALBOX_SAMPLE_TRAFFIC="0",
-        SIGNALBOX_ADMIN_PASSWORD=PASSWORD,
-    )
+    deployment = embedded_in(tmp_path_factory.mktemp("console"))
     deployment.start("up").wait_for("Signalbox runs at")
     yield deployment
     deployment.end()

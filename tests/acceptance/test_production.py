@@ -17,12 +17,10 @@ ROLES = ("web", "relay", "worker", "scheduler")
 
 def start_all(production: Deployment) -> dict[str, Program]:
     programs = {role: production.start(role, SIGNALBOX_ROLE=role) for role in ROLES}
-    wait_until_healthy(production)
+    programs["web"].wait_for("Serving")
+    programs["worker"].wait_for(" ready.")
+    eventually(lambda: not problems(production), what="a healthy deployment")
     return programs
-
-
-def wait_until_healthy(production: Deployment) -> None:
-    eventually(lambda: not problems(production), what=f"a healthy deployment: {problems(production)}")
 
 
 def problems(production: Deployment) -> list[str]:

@@ -4,12 +4,13 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.acceptance.conftest import PASSWORD
+from tests.acceptance.conftest import PASSWORD, embedded_in
 from tests.processes import Deployment, Program
 
 Start = Callable[[], Program]
@@ -31,6 +32,13 @@ def log_in(address: str, password: str) -> httpx.Response:
 
 
 class TestFirstStart:
+    @pytest.fixture
+    def embedded(self, tmp_path: Path) -> Iterator[Deployment]:
+        """A data directory that is not even there."""
+        deployment = embedded_in(tmp_path / "home")
+        yield deployment
+        deployment.end()
+
     def test_serves_from_an_empty_directory(self, up: Start, embedded: Deployment) -> None:
         up()
         assert httpx.get(f"{url(embedded)}/healthz", trust_env=False).status_code == 200

@@ -1,5 +1,5 @@
 """The brokers' suite runs real processes, like the acceptance tests."""
 
-from tests.acceptance.conftest import embedded, migrated, production
+from tests.acceptance.conftest import embedded, migrated, production, started_once
 
-__all__ = ["embedded", "migrated", "production"]
+__all__ = ["embedded", "migrated", "production", "started_once"]
