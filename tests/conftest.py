@@ -132,11 +132,22 @@ def _no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_failed_authentications() -> None:
-    """Let no test be locked out for the wrong tokens that others sent within the same minute."""
+def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test begin as a process does: what the code keeps in memory is of no other test."""
     from console.throttling import failed_authentications
+    from messaging import chaos
+    from messaging.database import hint
+    from messaging.delivery import gate, loop
+    from messaging.testing import driving
 
     failed_authentications.clear()
+    chaos.forget()
+    hint._event.clear()
+    loop.stopping.clear()
+    monkeypatch.setattr(loop, "_sizers", {})
+    monkeypatch.setattr(loop, "_last_key", {})
+    monkeypatch.setattr(gate, "_overridden", frozenset())
+    monkeypatch.setattr(driving, "held", {})
 
 
 @pytest.fixture(autouse=True)

@@ -199,7 +199,7 @@ class TestProbe:
 
         def slow(event: TrainArrived, context: Context) -> None:
             calls.append(event.train)
-            inside.wait(5)
+            inside.wait(PATIENCE)
 
         consumer = station.declare(slow, breaker=Breaker(failures=1), guarantee="at_least_once", retry=AGAIN)
         racers = [elsewhere(probe) for _ in range(4)]

@@ -26,6 +26,7 @@ from messaging.signals import TOPICS
 from messaging.spans.processor import PERIOD as STORED_EVERY
 from messaging.spans.processor import StoreProcessor
 from tests.factories import arrive, elsewhere
+from tests.processes import PATIENCE
 from tests.traced import provide
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,10 +53,10 @@ class Socket(ApplicationCommunicator):
 
     async def connect(self) -> bool:
         await self.send_input({"type": "websocket.connect"})
-        return bool((await self.receive_output(10))["type"] == "websocket.accept")
+        return bool((await self.receive_output(PATIENCE))["type"] == "websocket.accept")
 
     async def frame(self) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads((await self.receive_output(10))["text"])
+        frame: dict[str, Any] = json.loads((await self.receive_output(PATIENCE))["text"])
         return frame
 
     async def frame_with(self, topic: str) -> dict[str, Any]:
@@ -66,13 +67,13 @@ class Socket(ApplicationCommunicator):
 
     async def close_code(self) -> int:
         while True:
-            message: dict[str, Any] = await self.receive_output(10)
+            message: dict[str, Any] = await self.receive_output(PATIENCE)
             if message["type"] == "websocket.close":
                 return int(message["code"])
 
     async def leave(self) -> None:
         await self.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.wait(10)
+        await self.wait(PATIENCE)
 
 
 def page(client: Client, origin: bytes = ORIGIN) -> Socket:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -49,13 +48,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE = 60
 NEVER = Retry(immediate=0, delays=())
 LATER = Retry(immediate=0, delays=("1h",))
-
-
-@pytest.fixture(autouse=True)
-def _from_the_first_key() -> Iterator[None]:
-    loop._last_key.clear()
-    yield
-    loop._last_key.clear()
 
 
 def written() -> list[str]:

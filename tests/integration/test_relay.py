@@ -32,6 +32,7 @@ from tests.factories import (
     ledger,
     relay,
 )
+from tests.processes import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -102,14 +103,14 @@ class TestRelay:
             with transaction.atomic():
                 publish(TrainArrived(train="slow"))
                 is_published.set()
-                assert may_commit.wait(10)
+                assert may_commit.wait(PATIENCE)
 
         publishing = elsewhere(slow)
-        assert is_published.wait(10)
+        assert is_published.wait(PATIENCE)
         arrive("quick")
         assert relay() == 1
         may_commit.set()
-        publishing.result(10)
+        publishing.result(PATIENCE)
         assert relay() == 1
         run_until_idle()
         assert ledger() == ["quick", "slow"]
@@ -118,7 +119,7 @@ class TestRelay:
         station.declare()
         arrive(*(f"RE {n}" for n in range(120)))
         both = [elsewhere(lambda: sum(iter(lambda: store().relay(7).taken, 0))) for _ in range(2)]
-        assert sum(future.result(30) for future in both) == 120
+        assert sum(future.result(PATIENCE) for future in both) == 120
         assert Delivery.objects.count() == 120
 
 
@@ -130,12 +131,9 @@ class TestRelayProcess:
         arrive("ICE 1")
         stop = threading.Event()
         running = elsewhere(lambda: Relay().run(stop))
-        for _ in range(500):
-            if not OutboxEntry.objects.exists():
-                break
-            stop.wait(0.02)
+        eventually(lambda: not OutboxEntry.objects.exists(), what="an empty outbox")
         stop.set()
-        running.result(20)
+        running.result(PATIENCE)
         assert Delivery.objects.filter(consumer=ANNOUNCE).count() == 1
 
     def test_finds_a_retry_that_came_due_without_any_new_message(self, station: Any) -> None:

@@ -33,6 +33,7 @@ from tests.factories import (
     pending,
     relay,
 )
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -133,7 +134,7 @@ class TestRescue:
         held, free = die_with(1), die_with(1)
         with transaction.atomic():
             assert len(store().lock(token=held)) == 1
-            assert elsewhere(rescue).result(10) == 1
+            assert elsewhere(rescue).result(PATIENCE) == 1
         assert Delivery.objects.get(claim_token=held).crashes == 0
         assert not Delivery.objects.filter(claim_token=free).exists()
         assert rescue() == 1
@@ -175,7 +176,7 @@ class TestCrashes:
         token = die_with(2)
         with transaction.atomic():
             store().lock(token=token, only=running)
-            elsewhere(rescue).result(10)
+            elsewhere(rescue).result(PATIENCE)
         assert (pending(waiting).crashes, pending(waiting).is_alone) == (0, True)
 
     def test_cost_nothing_where_a_batch_of_the_rescue_ends(self, station: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from tests.journeys import (
     SeatReleased,
     journeys,
 )
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ANA = Actor(name="ana", kind="user", permissions=frozenset({OPERATE}))
@@ -340,7 +341,7 @@ def _race_in(journey: Any, messages: list[Any]) -> None:
             publish(message)
     while store().relay(100).taken:
         pass
-    meeting, save, first = threading.Barrier(2, timeout=10), Turn.save, threading.local()
+    meeting, save, first = threading.Barrier(2, timeout=PATIENCE), Turn.save, threading.local()
 
     def save_together(turn: Turn) -> None:
         if not getattr(first, "met", False):
@@ -359,8 +360,8 @@ def _race_in(journey: Any, messages: list[Any]) -> None:
         mock.patch("messaging.delivery.loop.Sizer.limit", return_value=1),
     ):
         first_worker, second_worker = elsewhere(work), elsewhere(work)
-        first_worker.result(timeout=30)
-        second_worker.result(timeout=30)
+        first_worker.result(timeout=PATIENCE)
+        second_worker.result(timeout=PATIENCE)
 
 
 def _drive(h: Any, *models: Any) -> str:
