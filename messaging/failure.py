@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import traceback
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 MESSAGE_LIMIT = 4_000
@@ -79,17 +80,23 @@ def _is_own(filename: str) -> bool:
 
 
 def _short(filename: str) -> str:
-    for root in sorted((str(Path(entry).resolve()) for entry in sys.path if entry), key=len, reverse=True):
+    for root in reversed(_roots(tuple(sys.path))):
         if filename.startswith(f"{root}/"):
             return filename[len(root) + 1 :]
     return "/".join(Path(filename).parts[-3:])
 
 
 def _relative(text: str) -> str:
-    for root in sorted((str(Path(entry).resolve()) for entry in [*sys.path, ""] if Path(entry).is_dir()), key=len):
+    for root in _roots((*sys.path, "")):
         if len(root) > 1:
             text = text.replace(f'File "{root}/', 'File "')
     return text
+
+
+@lru_cache(maxsize=8)
+def _roots(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the directories among ``entries``, the shortest first. A disk is asked once, not for every failure."""
+    return tuple(sorted((str(Path(entry).resolve()) for entry in entries if Path(entry).is_dir()), key=len))
 
 
 def _cut(text: str) -> str:

@@ -58,6 +58,8 @@ def _rescue_batch() -> int:
         alive = Worker.objects.filter(heartbeat_at__gte=_stale_before()).values("id")
         claimed = Delivery.objects.filter(claim_token__isnull=False).filter(~Q(worker__in=alive))
         rows = list(claimed.select_for_update(skip_locked=True).order_by("claim_token")[:BATCH])
+        if not rows:
+            return 0
         if len(rows) == BATCH:
             rows = _whole_claims(rows)
         # Counted without the lock: a row of the same claim that an open transaction holds is company as well.

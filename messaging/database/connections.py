@@ -38,7 +38,7 @@ def retention() -> Iterator[None]:
 
 def text_time(moment: datetime) -> str:
     """Return ``moment`` as SQLite stores it: UTC, always six digits, so that text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[: len("2030-01-01 00:00:00.000000")]
 
 
 def moment_in_query(moment: datetime) -> Any:

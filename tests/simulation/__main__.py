@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 from tests.simulation import seeds
+from tests.simulation.forks import FORKING, in_forks
+from tests.simulation.invariants_of_mutants import BREAKS, FIRST_SEEDS
 from tests.simulation.seeds import Played
 
 BATCH = 10
 SHOWN = 60
 """Last lines of the trace that a failure prints."""
+MOST_SEEDS = 400
+"""Seeds in which a mutant must be found."""
 
 
 def main() -> int:
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of a set of names must not decide what happens
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
     given = _arguments()
-    os.environ["PYTHONHASHSEED"] = "0"  # the order of a set of names must not decide what happens
-    began, total, broken = time.monotonic(), Counter[str](), 0
+    began = time.monotonic()
+    seeds.prepare()
+    if given.mutants is not None:
+        return _find_all(given)
+    total, broken = Counter[str](), 0
     for played in _play_twice(given.seed, given.trace) if given.seed is not None else _play(given):
         total += played.faults + Counter(seeds=1, steps=played.steps)
         total += Counter({f"{name} ": count for name, count in played.counts.items()})
@@ -36,22 +46,18 @@ def main() -> int:
 
 
 def _play(given: argparse.Namespace) -> Iterator[Played]:
-    wanted = range(given.first, given.first + given.seeds)
-    with _processes(given.jobs, given.mutant) as pool:
+    first = given.first or 1
+    wanted = range(first, first + given.seeds)
+    with ProcessPoolExecutor(given.jobs, FORKING) as pool:
         try:
-            played = pool.map(seeds.play_one, wanted, chunksize=1 if given.mutant else BATCH)
-            yield from filter(None, played)
+            yield from filter(None, pool.map(seeds.play_one, wanted, chunksize=BATCH))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _play_twice(seed: int, shows_trace: bool) -> Iterator[Played]:
     """Play one seed in two processes: a failure that does not come again could not be studied."""
-    found = []
-    for _ in range(2):
-        with _processes(1, "") as pool:
-            if played := pool.submit(seeds.play_one, seed, True).result():
-                found.append(played)
+    found: list[Played] = [played for _, played in in_forks([partial(seeds.play_one, seed, True)] * 2, 2) if played]
     if shows_trace:
         _say("\n".join(found[0].trace))
     if found[0].digest != found[1].digest:
@@ -59,9 +65,24 @@ def _play_twice(seed: int, shows_trace: bool) -> Iterator[Played]:
     yield found[0]
 
 
-def _processes(jobs: int, mutant: str) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, context, initializer=seeds.prepare, initargs=(mutant,))
+def _find_all(given: argparse.Namespace) -> int:
+    """Look for each mutant, and say which seed found it and by what; 1 when one was not found by its invariant."""
+    names: list[str] = given.mutants or list(BREAKS)
+    searches = [partial(seeds.find, name, _seeds_for(name, given.first)) for name in names]
+    missed = 0
+    for number, played in in_forks(searches, given.jobs):
+        broke = {violation.partition(" ")[0] for violation in played.violations} if played else set()
+        missed += not broke & set(BREAKS[names[number]])
+        seed = f"seed {played.seed} breaks {', '.join(sorted(broke))}" if played else "nothing breaks"
+        _say(f"Without the {names[number]}: {seed}")
+        if played and given.trace:
+            _show(played)
+    return 1 if missed else 0
+
+
+def _seeds_for(mutant: str, first: int | None) -> range:
+    begin = first or FIRST_SEEDS.get(mutant, 1)
+    return range(begin, begin + MOST_SEEDS)
 
 
 def _first_difference(one: Played, other: Played) -> str:
@@ -72,12 +93,12 @@ def _first_difference(one: Played, other: Played) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=2000, help="how many")
-    parser.add_argument("--first", type=int, default=1, help="the first of them")
+    parser.add_argument("--first", type=int, help="the first of them")
     parser.add_argument("--seed", type=int, help="replay this one, twice, and compare")
-    parser.add_argument("--trace", action="store_true", help="with --seed: print every step")
+    parser.add_argument("--trace", action="store_true", help="print the steps of what --seed or --mutants found")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, one for each core")
     parser.add_argument("--most", type=int, default=3, help="stop after so many failures")
-    parser.add_argument("--mutant", default="", help="take this safeguard out")
+    parser.add_argument("--mutants", nargs="*", help="take these safeguards out, or each: all must be found")
     return parser.parse_args()
 
 

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from django.db import connection
-
 from messaging import clock, failpoints, ids, relay, wakeups
 from messaging.database import _store, hint
 from messaging.delivery import batches, delivering, execution, gate, loop, presence, together
 from messaging.settings import options
+from tests.simulation import swift
 from tests.simulation.broker import Broker
 from tests.simulation.stage import world
 from tests.simulation.world import Actor, Process
@@ -106,7 +105,7 @@ def put_in_place() -> None:
     patched.waiting = lambda connection, queue: connection.waiting(queue)
     patched.send = lambda connection, queue, consumer: connection.send(queue)
     patched.logging.disable(patched.logging.CRITICAL)
-    connection.execute_wrappers.append(_statement)
+    swift.put_in_place()
 
 
 def begin(broker: Broker) -> None:
@@ -136,13 +135,6 @@ def install(process: Process) -> None:
 @contextmanager
 def _hints() -> Iterator[Any]:
     yield hint
-
-
-def _statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-    # Outside a transaction every statement is a point; inside, those of the failpoints are enough.
-    if not connection.in_atomic_block:
-        world().reach(sql[:30].replace("\n", " ").strip())
-    return execute(sql, params, many, context)
 
 
 def _uuid7() -> Any:

@@ -1,10 +1,11 @@
-"""What a process of the runner does: set Django up once, then play the seeds it is given."""
+"""What the runner prepares once and its forks do: set Django up, play the seeds they are given."""
 
 from __future__ import annotations
 
 import gc
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 GARBAGE_EVERY = 20
@@ -26,21 +27,29 @@ class Played:
     trace: tuple[str, ...]
 
 
-def prepare(mutant: str) -> None:
+def prepare() -> None:
+    """Set up and migrate, once; every process that plays is a fork of this one."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.simulation.settings"
     import django
 
     django.setup()
+    from tests.simulation import mutants
     from tests.simulation.play import template
 
+    assert mutants.MUTANTS
     template()
-    if mutant:
-        from tests.simulation.mutants import MUTANTS
-
-        global _mutant
-        _mutant = mutant
-        MUTANTS[mutant]()
+    gc.collect()
+    gc.freeze()  # what is there now stays for ever: nobody need look through it again
     gc.disable()
+
+
+def take_out(mutant: str) -> None:
+    """Take a safeguard out of this process."""
+    from tests.simulation.mutants import MUTANTS
+
+    global _mutant
+    _mutant = mutant
+    MUTANTS[mutant]()
 
 
 def play_one(seed: int, keeps_trace: bool = False) -> Played | None:
@@ -57,3 +66,10 @@ def play_one(seed: int, keeps_trace: bool = False) -> Played | None:
     if _since % GARBAGE_EVERY == 0:
         gc.collect()
     return play(seed, keeps_trace=keeps_trace)
+
+
+def find(mutant: str, seeds: Iterable[int]) -> Played | None:
+    """Return the first seed that notices that a safeguard is out. This process is fit for nothing else after it."""
+    take_out(mutant)
+    played = (play_one(seed) for seed in seeds)
+    return next((each for each in played if each is not None and each.violations), None)

@@ -54,11 +54,6 @@ class Actor:
     def due_at(self) -> float:
         return max(self.wakes_at, self.process.frozen_until)
 
-    def is_ready(self, now: float) -> bool:
-        if self.process.frozen_until > now:
-            return False
-        return self.wakes_at <= now or (self.is_woken is not None and self.is_woken())
-
 
 class World:
     def __init__(self, seed: int, install: Callable[[Process], None]) -> None:
@@ -75,7 +70,6 @@ class World:
         self.trace: list[str] = []
         self.errors: list[str] = []
         self._buried: list[Actor] = []
-        self._digest = hashlib.sha256()
         self._main = getcurrent()
         self._install = install
 
@@ -86,14 +80,12 @@ class World:
 
     def digest(self) -> str:
         """Return the hash of everything that happened."""
-        return self._digest.hexdigest()[:16]
+        return hashlib.sha256("".join(self.trace).encode()).hexdigest()[:16]
 
     def note(self, what: str) -> None:
         """Write a line of the trace."""
         who = self.current.process.name + "/" + self.current.name if self.current else "-"
-        line = f"{self.now:9.3f} {who:<22} {what}"
-        self.trace.append(line)
-        self._digest.update(line.encode())
+        self.trace.append(f"{self.now:9.3f} {who:<22} {what}")
 
     # ── Processes ──
 
@@ -139,7 +131,12 @@ class World:
 
     def step(self) -> bool:
         """Let one actor run up to its next point; False when all sleep for ever."""
-        ready = [actor for actor in self.actors if actor.is_ready(self.now)]
+        now = self.now
+        ready = [
+            actor for actor in self.actors
+            if actor.process.frozen_until <= now
+            and (actor.wakes_at <= now or (actor.is_woken is not None and actor.is_woken()))
+        ]  # fmt: skip
         if not ready:
             due = min((actor.due_at() for actor in self.actors), default=None)
             if due is None:
