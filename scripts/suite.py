@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,15 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "SQLite": ("sqlite", ["tests/unit", "tests/integration", "tests/stateful", *PARALLEL]),
     "PostgreSQL+Redis": ("postgresql", ["tests/integration", "tests/stateful", *PARALLEL]),
     # One at a time: real processes under load, kills and a browser leave no core for a second test.
-    "processes": ("sqlite", ["tests/conformance", "tests/acceptance", "tests/chaos"]),
+    "processes": ("sqlite", ["tests/conformance", "tests/acceptance"]),
+    "chaos": ("sqlite", ["tests/chaos"]),
     # First what waits a lot, then what takes every core that is free.
     "sweep and simulation": ("sqlite", ["tests/sweep", "tests/simulation", "-p", "no:randomly"]),
 }
-STAGES = [["SQLite"], ["PostgreSQL+Redis"], ["processes", "sweep and simulation"]]
-"""Runs of one stage run side by side: the second takes, at a low priority, what the first leaves idle."""
-YIELDING = 10
+STAGES = [["SQLite"], ["PostgreSQL+Redis"], ["processes", "chaos", "sweep and simulation"]]
+"""Runs of one stage run side by side: each takes, at a lower priority, what those before it leave idle."""
+YIELDING = 5
+"""How much nicer each run of a stage is than the one before it."""
 NO_TESTS = 5  # pytest's exit status when -k matched nothing in this run
 
 
@@ -46,14 +51,20 @@ def run_stage(names: list[str], directory: Path) -> set[int]:
     """Run the stage's runs; the output of the first comes as it is made, that of the others when they have ended."""
     first, *others = names
     printed = {name: (directory / f"{name}.out").open("w+") for name in others}
-    running = {name: start(name, directory, yields=True, output=printed[name]) for name in others}
+    running = {
+        name: start(name, directory, niceness=YIELDING * place, output=printed[name])
+        for place, name in enumerate(others, 1)
+    }
     print(f"\n── {first} ──", flush=True)
     running[first] = start(first, directory)
     try:
         statuses = {name: running[name].wait() for name in names}
     except KeyboardInterrupt:
+        for name in others:
+            with suppress(ProcessLookupError):
+                os.killpg(running[name].pid, signal.SIGINT)  # the terminal interrupts the first only
         for process in running.values():
-            process.wait()  # the terminal interrupts them too
+            process.wait()
         return {130}
     for name, output in printed.items():
         output.seek(0)
@@ -64,12 +75,21 @@ def run_stage(names: list[str], directory: Path) -> set[int]:
     return set(statuses.values())
 
 
-def start(name: str, directory: Path, *, yields: bool = False, output: Any = None) -> subprocess.Popen[bytes]:
+def start(name: str, directory: Path, *, niceness: int = 0, output: Any = None) -> subprocess.Popen[bytes]:
     database, arguments = RUNS[name]
     environment = {**os.environ, "TEST_DATABASE": database, "SIGNALBOX_TEST_REPORT": str(directory / name)}
-    nice = ["nice", "-n", str(YIELDING)] if yields else []
-    command = [*nice, sys.executable, "-m", "pytest", "-q", *arguments, *sys.argv[1:]]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    command = [sys.executable, "-m", "pytest", "-q", *arguments, *sys.argv[1:]]
+    if not niceness:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    ending = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    process = subprocess.Popen(
+        [*ending, "nice", "-n", str(niceness), *command],
+        cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True,
+    )  # fmt: skip
+    # Linux gives each session an equal share (autogroups): in ours it would be nice to nobody but us.
+    with suppress(OSError):
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(niceness))
+    return process
 
 
 def read(report: Path) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from pathlib import Path
 import psycopg
 import redis
 
+from tests.processes import stay_nice
+
 READY_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
@@ -84,6 +86,7 @@ class Process:
                 env={**os.environ, "HOME": str(directory), **(environment or {})},
                 preexec_fn=_preparation,  # noqa: PLW1509  no thread runs yet
             )
+        stay_nice(self.pid)
         self._owner = os.getpid()
         atexit.register(self.stop)
 
@@ -257,6 +260,18 @@ def redis_binary() -> str:
     return str(program)
 
 
+def rabbitmq_binary() -> str:
+    """Return the path of this machine's RabbitMQ server.
+
+    Raises:
+        Unavailable: there is none.
+    """
+    program = shutil.which("rabbitmq-server") or shutil.which("rabbitmq-server", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise Unavailable("no RabbitMQ: set TEST_RABBITMQ_URL or install rabbitmq-server.")
+    return program
+
+
 @dataclass(frozen=True, kw_only=True)
 class RabbitMQNode:
     """How to run a RabbitMQ server whose data lies in a directory of its own."""
@@ -272,9 +287,7 @@ def rabbitmq_node(directory: Path) -> RabbitMQNode:
     Raises:
         Unavailable: there is no RabbitMQ on this machine.
     """
-    program = shutil.which("rabbitmq-server") or shutil.which("rabbitmq-server", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        raise Unavailable("no RabbitMQ: set TEST_RABBITMQ_URL or install rabbitmq-server.")
+    program = rabbitmq_binary()
     # Debian's wrapper drops root for the rabbitmq user; the script behind it does not, and takes our directories.
     behind = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     port = free_port()
