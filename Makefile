@@ -50,10 +50,10 @@ bench-all: dev ## Measure everything that docs/performance.md shows: some hours 
 	done
 
 sweep: dev ## Kill a process at every hit of every failpoint and recount (PAIRS=1: a second kill in each recovery)
-	@$(PY) -m tests.sweep --setup postgresql $(if $(PAIRS),--pairs) $(ARGS)
-	@$(PY) -m tests.sweep --setup rabbitmq $(if $(PAIRS),--pairs) $(ARGS)
+	@$(PY) -m tests.sweep --setup postgresql $(if $(PAIRS),--pairs,--in-turn 12) $(ARGS)
+	@$(PY) -m tests.sweep --setup rabbitmq $(if $(PAIRS),--pairs,--in-turn 12) $(ARGS)
 	@$(PY) -m tests.sweep --setup roles $(ARGS)
-	@$(PY) -m tests.sweep --setup embedded $(if $(PAIRS),--pairs) $(ARGS)
+	@$(PY) -m tests.sweep --setup embedded $(if $(PAIRS),--pairs,--in-turn 12) $(ARGS)
 
 chaos: dev ## Real faults against real processes, then a recount (MINUTES=60 SEED=1 BROKER=rabbitmq)
 	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)

@@ -2,8 +2,10 @@
 
 Off, which is always but in a process that its environment arms and its settings allow, one costs a comparison.
 SIGNALBOX_FAILPOINT=name:hit kills this process with SIGKILL when it reaches ``name`` for the hit-th time;
-name:hit:freeze stops it until somebody continues it. SIGNALBOX_FAILPOINT_MARK names a file that is made when
-it fires: as long as the file exists, no process fires again.
+name:hit:freeze stops it until somebody continues it. It may name several, separated by spaces: a process fires at the
+one that it reaches first, and then no more. SIGNALBOX_FAILPOINT_MARK names a file that is made when it fires: as long
+as the file exists, no process fires again. SIGNALBOX_FAILPOINT_TALLY names a file with a line for each hit, so that
+hits count over all processes that take over from each other.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
@@ -22,7 +24,7 @@ from messaging.errors import ConfigurationError
 from messaging.settings import options
 
 T = TypeVar("T")
-VARIABLE, MARK = "SIGNALBOX_FAILPOINT", "SIGNALBOX_FAILPOINT_MARK"
+VARIABLE, MARK, TALLY = "SIGNALBOX_FAILPOINT", "SIGNALBOX_FAILPOINT_MARK", "SIGNALBOX_FAILPOINT_TALLY"
 COUNT_ONLY = "count"
 """As the name of a failpoint: never fire, only count what is reached."""
 
@@ -30,17 +32,26 @@ COUNT_ONLY = "count"
 class _Armed:
     """What fires in this process, and how often each name was reached."""
 
-    def __init__(self, name: str, hit: int, action: signal.Signals, mark: str | None) -> None:
-        self._name, self._hit, self._action, self._mark = name, hit, action, mark
+    def __init__(
+        self, actions: Mapping[tuple[str, int], signal.Signals], *, mark: str | None = None, tally: str | None = None
+    ) -> None:  # fmt: skip
+        self._actions, self._mark = actions, mark
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
+        self._tally = os.open(tally, os.O_RDWR | os.O_CREAT | os.O_APPEND) if tally else None
+        if self._tally is not None:
+            self.counts.update(os.pread(self._tally, os.fstat(self._tally).st_size, 0).decode().split())
 
     def reach(self, name: str) -> None:
         with self._lock:
             self.counts[name] += 1
-            is_due = name == self._name and self.counts[name] == self._hit
-        if is_due and self._is_first():
-            os.kill(os.getpid(), self._action)
+            if self._tally is not None:
+                os.write(self._tally, f"{name}\n".encode())
+            action = self._actions.get((name, self.counts[name]))
+            if action is not None:
+                self._actions = {}
+        if action is not None and self._is_first():
+            os.kill(os.getpid(), action)
 
     def _is_first(self) -> bool:
         if self._mark is None:
@@ -67,12 +78,16 @@ def arm() -> None:
         return
     if not options().allow_faults:
         raise ConfigurationError(f"{VARIABLE} is set, but faults are not allowed here: unset it.")
+    actions = dict(_read(each) for each in given.split())
+    _armed = _Armed(actions, mark=os.environ.get(MARK), tally=os.environ.get(TALLY))
+
+
+def _read(given: str) -> tuple[tuple[str, int], signal.Signals]:
     name, _, rest = given.partition(":")
     hit, _, action = rest.partition(":")
     if not name or (hit and not hit.isdecimal()) or action not in ("", "freeze"):
-        raise ConfigurationError(f"{VARIABLE}={given!r} is not name:hit or name:hit:freeze.")
-    number = signal.SIGSTOP if action else signal.SIGKILL
-    _armed = _Armed(name, int(hit or 1), number, os.environ.get(MARK))
+        raise ConfigurationError(f"{VARIABLE}: {given!r} is not name:hit or name:hit:freeze.")
+    return (name, int(hit or 1)), signal.SIGSTOP if action else signal.SIGKILL
 
 
 def reach(name: str) -> None:
@@ -82,7 +97,7 @@ def reach(name: str) -> None:
 
 
 def counts() -> dict[str, int]:
-    """Return how often each failpoint was reached since ``arm``."""
+    """Return how often each failpoint was reached since ``arm``, or in all of the tally."""
     return dict(_armed.counts) if _armed else {}
 
 

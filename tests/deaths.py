@@ -24,7 +24,7 @@ def dies(act: Callable[[], Any], *, at: str = "") -> bool:
         try:
             signal.alarm(60)
             if at:
-                failpoints._armed = failpoints._Armed(at, 1, signal.SIGKILL, None)
+                failpoints._armed = failpoints._Armed({(at, 1): signal.SIGKILL})
                 database._store.cache_clear()
             act()
             status = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ class _Failpoints(failpoints._Armed):
     """Every failpoint is a point of the world."""
 
     def __init__(self) -> None:
-        super().__init__("", 0, signal.SIGKILL, None)
+        super().__init__({})
 
     def reach(self, name: str) -> None:
         world().reach(name)

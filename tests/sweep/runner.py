@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from messaging import failpoints
-from messaging.failpoints import COUNT_ONLY, VARIABLE
+from messaging.failpoints import COUNT_ONLY, TALLY, VARIABLE
 from tests.sweep import office, recount, work
 from tests.sweep.databases import Databases
 from tests.sweep.forks import End, Victim
@@ -25,6 +24,8 @@ class Work:
     violations: Callable[[], list[str]]
 
 
+Hit = tuple[str, int]
+"""A failpoint, and for the how manieth time it is reached."""
 JOURNEY = Work(work.begin, work.take_over, recount.violations)
 OFFICE = Work(office.begin, office.take_over, office.violations)
 
@@ -57,20 +58,11 @@ class Sweep:
         self.work = JOURNEY
         self.result = Result()
 
-    def baseline(self) -> dict[str, int]:
-        """Run without a fault; return how often each failpoint was reached."""
-        ends: list[End] = []
-        begin = self.work.begin
-
-        def counted() -> dict[str, int]:
-            begin()
-            return failpoints.counts()
-
-        def run(database: str) -> None:
-            ends.append(self._run(counted, database, failpoint=COUNT_ONLY))
-
-        self._check("no fault", run)
-        return dict(ends[0].answer or {})
+    def baseline(self) -> list[Hit]:
+        """Run without a fault; return what was reached, in its order."""
+        self._tally.unlink(missing_ok=True)
+        self._check("no fault", lambda database: self._run_on(self.work.begin, database, failpoint=COUNT_ONLY))
+        return self._hits()
 
     def kill_at(self, name: str, hits: Iterable[int], *, again_at: Iterable[str] = ()) -> None:
         """Kill at each hit until a run ends without firing; then once more in each recovery, where asked."""
@@ -87,25 +79,65 @@ class Sweep:
         what = f"kill at {name}:{hit}, then at {second}"
         self._check(what, lambda database: self._kill(database, f"{name}:{hit}", second))
 
-    def kill_in_turn(self, names: Sequence[str]) -> list[str]:
-        """Kill at the first of ``names``, whoever takes over at the second, and so on; return those that never came.
+    def kill_in_turn(self, hits: Sequence[Hit], *, freeze: bool = False) -> list[Hit]:
+        """Kill who comes to one of ``hits`` first, then who takes over at the next, and so on; return what never came.
 
-        One run then sweeps them all. They stand in the order in which the work gets to them, with others in between,
-        so that no delivery dies often enough to be taken for the culprit.
+        Hits count over all processes of the run, so each is the moment that a run with this death alone has; they
+        should lie apart, so that each death meets other deliveries. Instead of being killed a process may be frozen.
         """
-        missed: list[str] = []
-        self._check(f"kill at {', then '.join(names)}", lambda database: missed.extend(self._kill_all(database, names)))
-        return missed
+        left = list(hits)
+        fault = self._freeze_next if freeze else self._kill_next
+        names = ", then at ".join(f"{name}:{hit}" for name, hit in hits)
+        self._check(
+            f"{'freeze' if freeze else 'kill'} at {names}", lambda database: self._in_turn(database, left, fault)
+        )
+        return left
 
-    def _kill_all(self, database: str, names: Sequence[str]) -> Iterator[str]:
+    def _in_turn(self, database: str, left: list[Hit], fault: Callable[..., bool]) -> None:
+        self._tally.unlink(missing_ok=True)
         act = self.work.begin
-        for name in names:
-            if self._run(act, database, failpoint=f"{name}:1", may_die=True).was_killed:
-                self._fired(name)
-            else:
-                yield name
+        while left:
+            armed = " ".join(f"{name}:{hit}" for name, hit in left)
+            if not fault(act, database, armed):
+                return
+            left.remove(self._fell)
             act = self.work.take_over
         self._run(act, database)
+
+    def _kill_next(self, act: Callable[[], Any], database: str, armed: str) -> bool:
+        if not self._run_on(act, database, failpoint=armed, may_die=True).was_killed:
+            return False
+        self._fell = self._hits()[-1]
+        self._fired(self._fell[0])
+        return True
+
+    def _freeze_next(self, act: Callable[[], Any], database: str, armed: str) -> bool:
+        frozen = self._start(act, database, failpoint=armed.replace(" ", ":freeze ") + ":freeze", **self._tallied)
+        if not frozen.is_frozen():
+            self._judge(act.__name__, frozen.end())
+            return False
+        self._fell = self._hits()[-1]
+        self._stalled(frozen, self._fell[0], database)
+        return True
+
+    @property
+    def _tally(self) -> Path:
+        return self._directory / "tally"
+
+    @property
+    def _tallied(self) -> dict[str, str]:
+        return {TALLY: str(self._tally)}
+
+    def _hits(self) -> list[Hit]:
+        seen: Counter[str] = Counter()
+        hits: list[Hit] = []
+        for name in self._tally.read_text().split():
+            seen[name] += 1
+            hits.append((name, seen[name]))
+        return hits
+
+    def _run_on(self, act: Callable[[], Any], database: str, **given: Any) -> End:
+        return self._run(act, database, **given, **self._tallied)
 
     def freeze_at(self, name: str, hits: Iterable[int]) -> None:
         """Freeze at each hit until a run ends without firing; its claims get a new owner before it wakes."""
@@ -128,6 +160,11 @@ class Sweep:
         if not frozen.is_frozen():
             frozen.end()
             return
+        self._stalled(frozen, name, database)
+        self._run(self.work.take_over, database)
+
+    def _stalled(self, frozen: Victim, name: str, database: str) -> None:
+        """Take the claims of a frozen process away from it, let it finish late, and see whose they are."""
         self.result.points.add(name)
         self.result.freezes += 1
         taken = self._run(work.usurp, database, in_="usurper").answer or {}
@@ -138,7 +175,6 @@ class Sweep:
             if left.get(token, 0) != claimed:
                 self._note(f"I6 a stale lease wrote: its new owner has {left.get(token, 0)} of {claimed} deliveries")
         self._run(work.give_back, database)
-        self._run(self.work.take_over, database)
 
     def _fired(self, point: str) -> None:
         self.result.points.add(point.partition(":")[0])
@@ -159,15 +195,16 @@ class Sweep:
         self.result.violations.append(f"{self._what}: {violation}")
         say(f"  {self._what}: {violation}")
 
-    def _start(self, act: Callable[[], Any], database: str, *, failpoint: str = "", in_: str = "victim") -> Victim:
+    def _start(
+        self, act: Callable[[], Any], database: str, *, failpoint: str = "", in_: str = "victim", **environment: str
+    ) -> Victim:
         directory = self._directory / in_
         directory.mkdir(exist_ok=True)
-        return Victim(act, database=database, directory=directory, **{VARIABLE: failpoint}, **self._environment)
+        given = {VARIABLE: failpoint, **environment, **self._environment}
+        return Victim(act, database=database, directory=directory, **given)
 
-    def _run(
-        self, act: Callable[[], Any], database: str, *, failpoint: str = "", may_die: bool = False, in_: str = "victim"
-    ) -> End:
-        end = self._start(act, database, failpoint=failpoint, in_=in_).end()
+    def _run(self, act: Callable[[], Any], database: str, *, may_die: bool = False, **given: Any) -> End:
+        end = self._start(act, database, **given).end()
         if not (may_die and end.was_killed):
             self._judge(act.__name__, end)
         return end

@@ -31,11 +31,17 @@ WHERE_IT_SHOWS = {
 
 TEMPLATE = f"sweep_{uuid4().hex[:12]}"
 """Of all sweeps of this run: preparing it costs more than a kill."""
+MANY_DEATHS = "12"
+"""In a run; what claims of the dead it begins with depends on it, so these have a template of their own."""
 
 
-def sweep(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def sweep_in_turn(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return sweep("--in-turn", MANY_DEATHS, *arguments, template=f"{TEMPLATE}_{MANY_DEATHS}")
+
+
+def sweep(*arguments: str, template: str = TEMPLATE, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the sweep in a process of its own: it forks, and pytest has threads."""
-    command = [sys.executable, "-m", "tests.sweep", "--first", "--template", TEMPLATE, *arguments]
+    command = [sys.executable, "-m", "tests.sweep", "--template", template, *arguments]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -44,25 +50,30 @@ def sweep(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 @pytest.fixture(scope="module", autouse=True)
 def template(postgresql: str) -> Iterator[None]:
     yield
-    PostgreSQL(postgresql, TEMPLATE).drop(TEMPLATE)
+    for name in (TEMPLATE, f"{TEMPLATE}_{MANY_DEATHS}"):
+        PostgreSQL(postgresql, name).drop(name)
 
 
 @pytest.mark.usefixtures("postgresql", "redis_url")
 class TestSweepOnPostgreSQLAndRedis:
-    def test_finds_nothing_broken_at_the_first_hit_of_any_failpoint(self) -> None:
-        result = sweep("--frozen-share", "0.05")
+    def test_finds_nothing_broken_at_the_first_hit_of_any_failpoint_and_some_later_ones(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        result = sweep_in_turn("--later-share", "0.1", "--frozen-share", "0.05")
         assert result.returncode == 0, result.stdout + result.stderr
         assert "reached nowhere: none" in result.stdout, result.stdout
         assert "0 lost, 0 duplicated, broken invariants: none" in result.stdout
+        with capsys.disabled():
+            sys.stdout.write(f"\nSweep: {result.stdout.splitlines()[-1]}\n")
 
     def test_finds_that_a_frozen_rescuer_keeps_nothing_from_the_next(self) -> None:
-        result = sweep("--only", "rescue.one")
+        result = sweep("--first", "--only", "rescue.one")
         assert result.returncode == 0, result.stdout + result.stderr
         assert "1 kills, 1 freezes" in result.stdout
 
     @pytest.mark.parametrize("safeguard", MUTANTS)
     def test_finds_that_a_safeguard_is_missing(self, safeguard: str) -> None:
-        result = sweep("--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard], SWEEP_PATIENCE="5")
+        result = sweep("--first", "--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard], SWEEP_PATIENCE="5")
         assert result.returncode == 1, result.stdout + result.stderr
         assert any(f": {invariant} " in result.stdout for invariant in MUTANTS[safeguard][1]), result.stdout
 
@@ -70,7 +81,7 @@ class TestSweepOnPostgreSQLAndRedis:
 @pytest.mark.usefixtures("postgresql", "redis_url", "rabbitmq")
 class TestSweepOnRabbitMQ:
     def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
-        result = sweep("--setup", "rabbitmq", "--share", "0.1", "--frozen-share", "0.1")
+        result = sweep_in_turn("--setup", "rabbitmq", "--first", "--share", "0.1", "--frozen-share", "0.1")
         assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -85,6 +96,6 @@ class TestSweepOfRealRoles:
 
 class TestSweepOfTheEmbeddedSetUp:
     def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
-        result = sweep("--setup", "embedded", "--share", "0.15")
+        result = sweep_in_turn("--setup", "embedded", "--first", "--share", "0.15")
         assert result.returncode == 0, result.stdout + result.stderr
         assert "reached nowhere: none" in result.stdout, result.stdout

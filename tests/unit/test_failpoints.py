@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,21 @@ class TestArming:
         failpoints.reach("claim.after")
         failpoints.reach("claim.after")
         assert failpoints.counts() == {"claim.after": 2}
+
+    @pytest.mark.usefixtures("faults_allowed")
+    def test_goes_on_counting_where_the_process_before_it_ended(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv(failpoints.VARIABLE, "claim.after:4 claim.before:9")
+        monkeypatch.setenv(failpoints.TALLY, str(tmp_path / "tally"))
+        for _ in range(3):
+            failpoints.arm()
+            failpoints.reach("claim.after")
+        assert failpoints.counts() == {"claim.after": 3}
+        fallen: list[int] = []
+        monkeypatch.setattr("os.kill", lambda _, by: fallen.append(by))
+        failpoints.reach("claim.after")
+        assert fallen == [signal.SIGKILL]
 
     def test_counts_nothing_while_off(self) -> None:
         failpoints.arm()
