@@ -139,10 +139,6 @@ def database(url: str) -> dict[str, object]:
     options: dict[str, object] = dict(parse_qsl(parts.query))
     host = str(options.pop("host", "") or parts.hostname or "")
     given = options.get("options", "")
-    role = text("SIGNALBOX_ROLE")
-    if role == "web":
-        # Each request has a thread of its own under ASGI: a connection kept by a thread would be lost with it.
-        options["pool"] = {"min_size": 1, "max_size": 20, "timeout": 10}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -150,7 +146,7 @@ def database(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
         "PORT": str(parts.port or ""),
-        "CONN_MAX_AGE": 0 if role in {"", "web"} else None,
+        "CONN_MAX_AGE": None if text("SIGNALBOX_ROLE") else 0,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"prepare_threshold": 5, **options, "options": f"{WITHOUT_COMPILING} {given}".strip()},
     }

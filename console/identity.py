@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from console import permissions, tokens
 from console.throttling import failed_authentications
-from messaging.operations import OPERATE, REVEAL, VIEW, Actor
+from messaging.operations import Actor
 
 _SAFE = {"GET", "HEAD"}
 
@@ -37,8 +37,7 @@ def identify(request: HttpRequest) -> Actor:
     if request.method not in _SAFE:
         raise NotIdentified("A browser session may only read here; send a token to change anything.")
     permissions.read_once(request.user)
-    held = {VIEW: "messaging.view_console", OPERATE: "messaging.operate", REVEAL: "messaging.reveal"}
-    granted = frozenset(mine for mine, name in held.items() if request.user.has_perm(name))
+    granted = frozenset(mine for mine, name in permissions.CODENAMES.items() if request.user.has_perm(name))
     return Actor(name=request.user.get_username(), kind="user", permissions=granted, address=address_of(request))
 
 

@@ -7,6 +7,11 @@ from typing import cast
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Permission, User
 from django.db.models import Q
 
+from messaging.operations import OPERATE, REVEAL, VIEW
+
+CODENAMES = {VIEW: "messaging.view_console", OPERATE: "messaging.operate", REVEAL: "messaging.reveal"}
+"""What Django calls the permissions that the guarded operations know."""
+
 
 def read_once(user: AbstractBaseUser | AnonymousUser) -> None:
     """Read a person's own permissions and those of their groups, for this request.

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.http import HttpRequest
 
 
 def start() -> bool:
@@ -102,6 +103,7 @@ def _instrument() -> None:
     from opentelemetry.instrumentation.django import DjangoInstrumentor
 
     # What the console and its scrapers read all day would drown the flows; a request that changes something is traced.
+    leave_readings_of_parts_out()
     DjangoInstrumentor().instrument(excluded_urls=UNTRACED)
     CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]  # the library has no types here
     if connection.vendor == "postgresql":
@@ -113,6 +115,19 @@ def _instrument() -> None:
         from opentelemetry.instrumentation.redis import RedisInstrumentor
 
         RedisInstrumentor().instrument()
+
+
+def leave_readings_of_parts_out() -> None:
+    """Make no span of what open pages read again by themselves: many a second, of which each resolves its address."""
+    from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
+
+    begin = _DjangoMiddleware.process_request
+
+    def process_request(self: Any, request: HttpRequest) -> None:
+        if request.method != "GET" or "HX-Target" not in request.headers:
+            begin(self, request)  # type: ignore[no-untyped-call]  # as above
+
+    _DjangoMiddleware.process_request = process_request  # type: ignore[method-assign]
 
 
 def pay_for_recorded_statements_only() -> None:

@@ -10,6 +10,7 @@ admin.autodiscover()
 urlpatterns = [
     path("", include("console.health")),
     path("api/v1/", include("console.api.urls")),
+    path("", include("console.ui.urls")),  # before what is asked for less: addresses are looked for in turn
     path("", include("console.api.otlp")),
     path("shop/", include("examples.ecommerce.urls")),
     path("clinic/", include("examples.appointments.urls")),
@@ -17,7 +18,6 @@ urlpatterns = [
     path("plant/", include("examples.telemetry.views")),
     path("lab/", include("examples.training.views")),
     path("admin/", admin.site.urls),
-    path("", include("console.ui.urls")),
 ]
 
 handler403 = "console.ui.errors.denied"

@@ -12,6 +12,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 MAX_SOCKET_MESSAGE = 64 * 1024
+KEEP_ALIVE = 75
+"""Seconds that a browser may be silent and find its connection again: pages read themselves anew within a minute."""
 
 
 def keep_collections_short() -> None:
@@ -28,6 +30,11 @@ def keep_collections_short() -> None:
 
 def config() -> uvicorn.Config:
     keep_collections_short()
+    from console.live.audience import before_telling
+    from console.ui.shared import board
+
+    board.open()
+    before_telling.add(board.wipe)
     return uvicorn.Config(
         "console.asgi:application",
         lifespan="off",
@@ -36,6 +43,7 @@ def config() -> uvicorn.Config:
         server_header=False,
         ws_max_size=MAX_SOCKET_MESSAGE,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEEP_ALIVE,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HINTS = "signalbox.hints"
-"""Every socket is in this group."""
+"""Every process with sockets is in this group."""
 
 
 def of_user(user_id: object) -> str:

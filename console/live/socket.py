@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -14,8 +15,8 @@ from django.contrib.auth import get_user
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
-from console.live.groups import HINTS, of_user
-from messaging.signals import TOPICS
+from console.live.audience import audience
+from console.live.groups import of_user
 
 HEARTBEAT = 3.0
 RECHECK = 60.0
@@ -27,8 +28,9 @@ class LiveSocket(AsyncJsonWebsocketConsumer):
 
     async def connect(self) -> None:
         self.sequence = 0
-        self.seen: dict[str, int] = {}
-        self.beat: asyncio.Task[None] | None = None
+        self.news: set[str] = set()
+        self.has_news = asyncio.Event()
+        self.speaking: asyncio.Task[None] | None = None
         self.user_group = ""
         refusal = await self.refusal()
         if refusal:
@@ -37,40 +39,33 @@ class LiveSocket(AsyncJsonWebsocketConsumer):
             await self.close(code=refusal)
             return
         self.user_group = of_user(self.scope["user"].pk)
-        await self.channel_layer.group_add(HINTS, self.channel_name)
         await self.channel_layer.group_add(self.user_group, self.channel_name)
+        await audience().join(self)
         await self.accept()
         await self.frame(())
-        self.beat = asyncio.create_task(self._keep_beating())
+        self.speaking = asyncio.create_task(self._speak())
 
     async def disconnect(self, code: int) -> None:
-        if self.beat is not None:
-            self.beat.cancel()
+        if self.speaking is not None:
+            self.speaking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self.beat
+                await self.speaking
         if self.user_group:
-            await self.channel_layer.group_discard(HINTS, self.channel_name)
+            await audience().leave(self)
             await self.channel_layer.group_discard(self.user_group, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         """Ignore what a browser says: there are no commands on this socket."""
 
-    async def hint(self, event: dict[str, Any]) -> None:
-        """Pass a hint on; after a gap in its origin's numbers, everything may have changed."""
-        origin, number = str(event["origin"]), int(event["number"])
-        before = self.seen.get(origin)
-        self.seen[origin] = number
-        # The last number comes once more without topics, so an advance without topics is a gap too.
-        step = 1 if event["topics"] else 0
-        if before is not None and number != before + step:
-            await self.frame(TOPICS)
-        elif event["topics"]:
-            await self.frame(event["topics"])
+    def tell(self, topics: frozenset[str]) -> None:
+        """Have the page told soon; one that takes its frames slowly delays no other."""
+        self.news |= topics
+        self.has_news.set()
 
     async def signed_out(self, event: dict[str, Any]) -> None:
         await self.close(code=SIGNED_OUT)
 
-    async def frame(self, topics: Any) -> None:
+    async def frame(self, topics: Iterable[str]) -> None:
         self.sequence += 1
         await self.send_json({"seq": self.sequence, "topics": list(topics)})
 
@@ -78,17 +73,22 @@ class LiveSocket(AsyncJsonWebsocketConsumer):
         """Return the close code for someone who may not listen (any more)."""
         return await database_sync_to_async(_refusal)(self.scope.get("session"))
 
-    async def _keep_beating(self) -> None:
+    async def _speak(self) -> None:
+        """Send what there is to tell, and a heartbeat when there was nothing for a while."""
         clock = asyncio.get_running_loop().time
         checked = clock()
         while True:
-            await asyncio.sleep(HEARTBEAT)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT):
+                    await self.has_news.wait()
+            self.has_news.clear()
+            topics, self.news = sorted(self.news), set()
+            await self.frame(topics)
             if clock() - checked >= RECHECK:
                 checked = clock()
                 if refusal := await self.refusal():
                     await self.close(code=refusal)
                     return
-            await self.frame(())
 
 
 def _refusal(session: SessionBase | None) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -14,13 +13,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 
 from console import permissions
-from messaging.operations import OPERATE, PUBLISH, REVEAL, VIEW, Actor
+from console.permissions import CODENAMES
+from console.ui.shared import board
+from messaging.operations import OPERATE, PUBLISH, VIEW, Actor
 from messaging.operations.access import record_denied
 from messaging.queries.shared import sharing
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
-
-CODENAMES = {VIEW: "messaging.view_console", OPERATE: "messaging.operate", REVEAL: "messaging.reveal"}
 
 
 def actor(request: HttpRequest) -> Actor:
@@ -41,6 +40,10 @@ def may_view(user: AbstractBaseUser | AnonymousUser) -> bool:
     return user.is_authenticated and cast(User, user).is_active and cast(User, user).has_perm(CODENAMES[VIEW])
 
 
+def may_operate(request: HttpRequest) -> bool:
+    return cast(User, request.user).has_perm(CODENAMES[OPERATE])
+
+
 def _needs(codename: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
@@ -52,8 +55,13 @@ def _needs(codename: str) -> Callable[[View], View]:
             if not user.has_perm(codename):
                 record_denied(actor=actor(request), action=f"page.{str(request.method).lower()}", target=request.path)
                 raise PermissionDenied(codename)
-            with sharing() if request.method == "GET" else nullcontext():
+            if request.method == "GET":
+                with sharing():
+                    return view(request, *args, **kwargs)
+            try:
                 return view(request, *args, **kwargs)
+            finally:
+                board.wipe()  # who changed something is to see it
 
         return cast(View, guarded)
 

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from console.ui import actions
 from console.ui.access import actor, viewer
+from console.ui.shared import shared
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.queries import audit as reads
@@ -45,6 +46,7 @@ class Line:
 
 @require_GET
 @viewer
+@shared("audit")
 def page(request: HttpRequest) -> HttpResponse:
     """Show the audit, newest first, narrowed by the filters of the query string."""
     chosen = {name: request.GET.get(name, "").strip() for name in FILTERS}

@@ -21,6 +21,7 @@ from console.ui import limits
 from console.ui.access import operator, viewer
 from console.ui.limits import limit_facts
 from console.ui.markup.numbers import number, span
+from console.ui.shared import shared
 from console.ui.traffic_charts import WINDOWS, traffic_charts, window_named
 from messaging import clock, operations
 from messaging.errors import OperationRefused
@@ -102,6 +103,7 @@ def forecast(row: reads.ConsumerRow) -> Forecast:
 
 @require_GET
 @viewer
+@shared("consumers")
 def list_page(request: HttpRequest) -> HttpResponse:
     """Show every consumer, worst first."""
     lines = marked(reads.list_consumers())
@@ -117,6 +119,7 @@ def list_page(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 @viewer
+@shared("consumer")
 def detail_page(request: HttpRequest, name: str) -> HttpResponse:
     """Show one consumer."""
     return _detail(request, name)

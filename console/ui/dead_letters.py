@@ -14,9 +14,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from console.actors import actor_of
 from console.ui import actions
-from console.ui.access import operator, viewer
+from console.ui.access import may_operate, operator, viewer
 from console.ui.bodies import shown_body
 from console.ui.search import cursor
+from console.ui.shared import shared
 from messaging import clock
 from messaging.operations import discard_dead_letters, replay_dead_letters
 from messaging.queries import audit, dead_letters, lanes, messages
@@ -29,6 +30,7 @@ STATES = (("", "Unresolved"), ("resolved", "Resolved"), ("discarded", "Discarded
 
 @require_GET
 @viewer
+@shared("groups")
 def groups(request: HttpRequest) -> HttpResponse:
     """Show the groups of failures, largest first."""
     found = dead_letters.failure_groups()
@@ -40,6 +42,7 @@ def groups(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 @viewer
+@shared("rows", "newer", "figures")
 def group(request: HttpRequest, fingerprint: str) -> HttpResponse:
     """Show one group; ``than=`` answers with the pill, ``sent=`` follows a replay."""
     state = request.GET.get("state", "")
@@ -77,7 +80,7 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponse:
 
 
 def _shown(request: HttpRequest, fingerprint: str) -> dict[str, Any]:
-    return {"fingerprint": fingerprint, "may_operate": actor_of(request).may("operate")}
+    return {"fingerprint": fingerprint, "may_operate": may_operate(request)}
 
 
 def _ids(text: str) -> list[UUID]:
@@ -133,7 +136,7 @@ def dead_letter(request: HttpRequest, id: UUID) -> HttpResponse:
             "copy": copy,
             "shown": shown_body(found),
             "records": audit.list_audit(target=f"dead_letter:{id}").rows,
-            "may_operate": actor_of(request).may("operate"),
+            "may_operate": may_operate(request),
         },
     )
 

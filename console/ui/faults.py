@@ -10,8 +10,9 @@ from django.urls import path
 from django.views.decorators.http import require_POST
 
 from console.actors import actor_of
+from console.permissions import CODENAMES
 from console.ui import kept
-from console.ui.access import CODENAMES, viewer
+from console.ui.access import viewer
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.operations import OPERATE

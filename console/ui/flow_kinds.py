@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 
 from console.ui.access import viewer
 from console.ui.search import RANGES, cursor
+from console.ui.shared import shared
 from messaging import clock
 from messaging.queries import flow_kinds as reads
 
@@ -22,6 +23,7 @@ READ_AGAIN = 15
 
 @require_GET
 @viewer
+@shared("flow-kinds")
 def page(request: HttpRequest) -> HttpResponse:
     """Compare the kinds of flows; with ``type`` list the flows of one."""
     name = request.GET.get("range", DEFAULT_RANGE)

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET
 from console.ui.access import viewer
 from console.ui.markup import icons, numbers, sequence, waterfall
 from console.ui.markup.waterfall import Fall, share
+from console.ui.shared import shared
 from messaging.queries.audit import list_audit
 from messaging.queries.flows import Flow, FlowAttempt, FlowDelivery, FlowMessage, get_flow
 from messaging.queries.statuses import worst
@@ -23,6 +24,7 @@ SEQUENCE_ROWS, FALL_ROWS = 60, 200
 
 @require_GET
 @viewer
+@shared("flow")
 def flow_page(request: HttpRequest, correlation_id: str) -> HttpResponse:
     """Show a flow; htmx reads the same address for its part alone."""
     flow = get_flow(correlation_id)

@@ -18,6 +18,7 @@ from console.actors import actor_of
 from console.ui import context as page_context
 from console.ui.access import viewer
 from console.ui.actions import reason_of
+from console.ui.shared import shared
 from messaging import clock, operations
 from messaging.errors import OperationRefused
 from messaging.operations.limits import Subject
@@ -85,6 +86,7 @@ def breaker_words(declared: dict[str, Any]) -> str:
 
 @require_GET
 @viewer
+@shared("dependencies")
 def dependencies(request: HttpRequest) -> HttpResponse:
     """Show every dependency, open ones first."""
     rows = reads.list_dependencies()

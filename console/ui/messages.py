@@ -16,6 +16,7 @@ from console.ui.access import viewer
 from console.ui.bodies import ShownBody, download, shown_body, visible_headers
 from console.ui.histogram import histogram_of
 from console.ui.search import RANGES, Search, cursor, parse_search, parse_words
+from console.ui.shared import shared
 from console.ui.timeline import timeline_of
 from messaging import clock
 from messaging.operations import REVEAL
@@ -30,6 +31,7 @@ _BUSY = {"pending", "running", "retrying", "paused", "scheduled"}
 
 @require_GET
 @viewer
+@shared("rows", "newer")
 def message_list(request: HttpRequest) -> HttpResponse:
     """Show the list; ``than=`` answers with the "+N new" pill alone, ``upto=`` with the same rows read again."""
     if text := request.GET.get("q", "").strip():

@@ -8,6 +8,7 @@ from django.urls import path
 from django.views.decorators.http import require_GET
 
 from console.ui.access import viewer
+from console.ui.shared import shared
 from messaging.queries import outbox, overview
 
 PAGE = 50
@@ -15,6 +16,7 @@ PAGE = 50
 
 @require_GET
 @viewer
+@shared("outbox")
 def page(request: HttpRequest) -> HttpResponse:
     """Show lag, rows by type, and the rows, the oldest first."""
     after = request.GET.get("after", "")

@@ -16,6 +16,7 @@ from console.ui.access import viewer
 from console.ui.consumers import FAILING_SHARE, marked
 from console.ui.markup.numbers import number, span
 from console.ui.sample import traffic as sample_traffic
+from console.ui.shared import shared
 from console.ui.traffic_charts import WINDOWS, traffic_charts, window_named
 from messaging import clock
 from messaging.queries import overview as reads
@@ -45,6 +46,7 @@ class Trouble:
 
 @require_GET
 @viewer
+@shared("now", "charts", "notices")
 def page(request: HttpRequest) -> HttpResponse:
     """Show the whole page, or the one part that htmx reads again."""
     part = request.headers.get("HX-Target", "")

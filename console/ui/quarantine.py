@@ -12,9 +12,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from console.actors import actor_of
 from console.ui import actions
-from console.ui.access import operator, viewer
+from console.ui.access import may_operate, operator, viewer
 from console.ui.bodies import BYTES_PER_ROW, MOST_ROWS, hex_rows, visible_headers
 from console.ui.search import cursor
+from console.ui.shared import shared
 from messaging import contracts
 from messaging.operations import discard_quarantined, retry_quarantined
 from messaging.queries import quarantine
@@ -26,6 +27,7 @@ STATES = (("open", "Open"), ("accepted", "Accepted"), ("discarded", "Discarded")
 
 @require_GET
 @viewer
+@shared("quarantine")
 def quarantine_list(request: HttpRequest) -> HttpResponse:
     state, kind = request.GET.get("state", "open"), request.GET.get("kind", "")
     state = state if state in dict(STATES) else "open"
@@ -40,7 +42,7 @@ def quarantine_list(request: HttpRequest) -> HttpResponse:
         "kind": kind,
         "states": STATES,
         "kinds": [(name, words, counts.get(name) if name else sum(counts.values())) for name, words in KINDS],
-        "may_operate": actor_of(request).may("operate"),
+        "may_operate": may_operate(request),
         "request_id": uuid4(),
     }
     is_partial = request.headers.get("HX-Target") == "quarantine"
@@ -63,7 +65,7 @@ def quarantined(request: HttpRequest, id: UUID) -> HttpResponse:
         "shown": min(len(found.raw), BYTES_PER_ROW * MOST_ROWS),
         "is_text": _is_text(shown),
         "headers": visible_headers(found.headers),
-        "may_operate": actor_of(request).may("operate"),
+        "may_operate": may_operate(request),
         "request_id": uuid4(),
     }
     return render(request, "quarantine/one.html", context)

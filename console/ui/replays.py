@@ -15,8 +15,10 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
 from console.actors import actor_of
+from console.permissions import CODENAMES
 from console.ui import actions
-from console.ui.access import CODENAMES, viewer
+from console.ui.access import may_operate, viewer
+from console.ui.shared import shared
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.operations import OPERATE
@@ -27,6 +29,7 @@ from messaging.queries import replays as queries
 
 @require_GET
 @viewer
+@shared("operations")
 def page(request: HttpRequest) -> HttpResponse:
     """List the replays, newest first."""
     if request.headers.get("HX-Target") == "operations":
@@ -41,7 +44,7 @@ def _list(request: HttpRequest, *, refused: dict[str, str] | None = None, status
         "refused": refused or {},
         "typed": request.POST,
         "chosen": request.POST.get("consumer") or request.GET.get("consumer", ""),
-        "may_operate": actor_of(request).may("operate"),
+        "may_operate": may_operate(request),
         "request_id": uuid4(),
     }
     return render(request, "operations/list.html", context, status=status)
@@ -49,6 +52,7 @@ def _list(request: HttpRequest, *, refused: dict[str, str] | None = None, status
 
 @require_GET
 @viewer
+@shared("operation")
 def replay_page(request: HttpRequest, replay_id: UUID) -> HttpResponse:
     """Show one replay: its progress and what it found."""
     return _replay(request, replay_id)
@@ -65,7 +69,7 @@ def _replay(
         "records": audit.list_audit(target=f"replay:{replay_id}", limit=20).rows,
         "refused": refused or {},
         "typed": request.POST,
-        "may_operate": actor_of(request).may("operate"),
+        "may_operate": may_operate(request),
         "request_id": uuid4(),
     }
     is_partial = request.headers.get("HX-Target") == "operation"

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_GET, require_POST
 from console.ui import actions
 from console.ui.access import actor, viewer
 from console.ui.markup.diagram import Node, Way, state_diagram
+from console.ui.shared import shared
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.queries import sagas as reads
@@ -36,6 +37,7 @@ class Change:
 
 @require_GET
 @viewer
+@shared("sagas")
 def page(request: HttpRequest) -> HttpResponse:
     """List the instances; those in trouble come first."""
     chosen = {name: request.GET.get(name, "").strip() for name in ("saga", "state", "correlation")}
@@ -63,6 +65,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 @viewer
+@shared("saga")
 def instance(request: HttpRequest, saga: str, correlation: str) -> HttpResponse:
     """Show one instance: its path, what it waits for, and everything that happened."""
     found = reads.saga_detail(saga=saga, correlation=correlation)

@@ -20,8 +20,9 @@ from django.urls import path
 from django.views.decorators.http import require_POST
 
 from console.actors import actor_of
+from console.permissions import CODENAMES
 from console.ui import kept
-from console.ui.access import CODENAMES, viewer
+from console.ui.access import viewer
 from messaging.operations import OPERATE
 from messaging.operations.access import record_denied, record_switched
 from messaging.queries.shared import once

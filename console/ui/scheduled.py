@@ -15,7 +15,8 @@ from django.views.decorators.http import require_GET, require_POST
 from console.actors import actor_of
 from console.ui import actions
 from console.ui import context as page_context
-from console.ui.access import operator, viewer
+from console.ui.access import may_operate, operator, viewer
+from console.ui.shared import shared
 from messaging import operations
 from messaging.errors import OperationRefused
 from messaging.operations import DeliveryId
@@ -35,6 +36,7 @@ TABS = (
 
 @require_GET
 @viewer
+@shared("scheduled")
 def page(request: HttpRequest) -> HttpResponse:
     """Show one kind of what waits; each is a tab."""
     tab = request.GET.get("tab", "")
@@ -44,7 +46,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "tabs": TABS,
         "counts": {"messages": scheduling.count_scheduled(), "retries": waiting.count_waiting()},
         "after": request.GET.get("after", ""),
-        "may_operate": actor_of(request).may("operate"),
+        "may_operate": may_operate(request),
         "request_id": uuid4(),
         **_READS[tab](request),
     }
@@ -90,6 +92,7 @@ _READS = {
 
 @require_GET
 @viewer
+@shared("schedule")
 def schedule_page(request: HttpRequest, name: str) -> HttpResponse:
     """Show one recurring schedule."""
     return _schedule(request, name)
@@ -107,7 +110,7 @@ def _schedule(
         "records": audit.list_audit(target=f"schedule:{name}", limit=10).rows,
         "refused": refused or {},
         "typed": request.POST,
-        "may_operate": actor_of(request).may("operate"),
+        "may_operate": may_operate(request),
         "request_id": uuid4(),
     }
     is_partial = request.headers.get("HX-Target") == "schedule"

@@ -12,10 +12,12 @@ from django.urls import path
 from django.views.decorators.http import require_GET
 
 from console.ui.access import viewer
+from console.ui.shared import shared
 
 
 @require_GET
 @viewer
+@shared("vitals")
 def shell(request: HttpRequest) -> HttpResponse:
     """Return the status strip with the rail's counts and the banners, each swapped to its own place."""
     return render(request, "components/shell.html", {"is_partial": True})

@@ -17,6 +17,7 @@ from console.ui.flows import FALL_ROWS, Window, place_of
 from console.ui.markup import numbers, waterfall
 from console.ui.markup.waterfall import Fall, share
 from console.ui.search import RANGES, cursor
+from console.ui.shared import shared
 from messaging import clock
 from messaging.queries import traces
 from messaging.queries.traces import SpanView, TraceDetail, TraceFilter
@@ -46,6 +47,7 @@ class Asked:
 
 @require_GET
 @viewer
+@shared("newer")
 def trace_list(request: HttpRequest) -> HttpResponse:
     """Show the list; a trace or correlation id in ``q`` jumps there."""
     if text := request.GET.get("q", "").strip():
@@ -126,6 +128,7 @@ def _milliseconds(text: str, name: str, problems: list[str]) -> float | None:
 
 @require_GET
 @viewer
+@shared("trace")
 def trace_page(request: HttpRequest, trace_id: str) -> HttpResponse:
     """Show a trace, with the detail of one span if asked; htmx reads the same address for its part alone."""
     trace = traces.get_trace(trace_id)

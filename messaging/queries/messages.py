@@ -9,12 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, QuerySet, UUIDField, Value
+from django.db.models import QuerySet, UUIDField, Value
 from django.db.models.expressions import RawSQL
 
 from messaging import clock
 from messaging.ids import id_at, time_of
 from messaging.models import Attempt, Message
+from messaging.queries.few import MOST, few
 from messaging.queries.message_detail import (
     AttemptView,
     DeliveryView,
@@ -31,7 +32,7 @@ from messaging.queries.message_filter import (
     matching,
     type_names,
 )
-from messaging.queries.pages import CappedCount, Page, capped_count, keyset_page
+from messaging.queries.pages import PAGE_CAP, CappedCount, Page, capped_count, keyset_page
 from messaging.queries.statuses import (
     WORST_FIRST,
     Status,
@@ -68,7 +69,7 @@ __all__ = [
 STATUSES = WORST_FIRST
 BIN_CAP = 1_000
 """One bar of the histogram counts no further: with ninety bars that is what a page has time for."""
-DEAD_CAP = 100_000
+DEAD_CAP = MOST
 """All bars together count no more messages that stand in a hot table."""
 SCANNED = 10_000
 """Of more messages no histogram is made where no index serves what is asked for."""
@@ -109,6 +110,10 @@ def list_messages(
     By a source or a consumer, which no index serves, a page looks at LOOKED_AT messages at most: it may hold few rows,
     or none, and still have a cursor.
     """
+    if where.is_few and (all_of_them := few(where)).is_whole:
+        ids = all_of_them.next_to(limit=max(1, min(limit, PAGE_CAP)), after=after, before=before)
+        rows = Message.objects.filter(id__in=ids).only(*_COLUMNS)
+        return keyset_page(rows, _rows, limit=limit, after=after, before=before)
     last = _last_looked_at(where, after=after, before=before) if where.is_scan else None
     if last is not None:  # nothing older than the page is asked for its attempts
         where = replace(where, since=max(filter(None, (where.since, time_of(before or last))), default=None))
@@ -156,9 +161,9 @@ def histogram(where: MessageFilter, *, since: datetime, until: datetime, bins: i
     """
     width = (until - since) / bins
     edges = [id_at(since + width * number) for number in range(bins)] + [id_at(until)]
-    rows = matching(where).order_by().filter(id__gte=edges[0], id__lt=edges[-1])
     if where.is_few:
-        return _count_ids(rows, since, width, bins)
+        return few(where).counts(edges)
+    rows = matching(where).order_by().filter(id__gte=edges[0], id__lt=edges[-1])
     return _count_ranges(rows, _dead_of(where, rows, edges), edges, since, width)
 
 
@@ -168,15 +173,6 @@ def is_countable(where: MessageFilter, *, since: datetime) -> bool:
         return True
     times = MessageFilter(since=since, until=where.until)
     return not matching(times).order_by("id").values_list("id", flat=True)[SCANNED : SCANNED + 1]
-
-
-def _count_ids(rows: QuerySet[Message], since: datetime, width: timedelta, bins: int) -> list[tuple[int, int]]:
-    """Count messages one by one."""
-    dead, others = [0] * bins, [0] * bins
-    is_dead = Exists(unresolved_dead_letters().filter(message_id=OuterRef("id")))
-    for identifier, is_bad in rows.annotate(is_bad=is_dead).values_list("id", "is_bad")[:DEAD_CAP]:
-        (dead if is_bad else others)[_bin_of(identifier, since, width, bins)] += 1
-    return list(zip(dead, others, strict=True))
 
 
 def _bin_of(identifier: UUID, since: datetime, width: timedelta, bins: int) -> int:
@@ -266,6 +262,9 @@ def _adapted(identifier: UUID) -> Any:
 
 def oldest_message(where: MessageFilter | None = None) -> datetime | None:
     """Return when the oldest message of ``where`` was published, None without any."""
+    if where and where.is_few and (all_of_them := few(where)).is_whole:
+        oldest = [UUID(int=number) for number in all_of_them.ids[:1]]
+        return Message.objects.filter(id__in=oldest).values_list("published_at", flat=True).first()
     rows = in_order(where or MessageFilter()).order_by("place").values_list("published_at", flat=True)
     return rows.first()
 

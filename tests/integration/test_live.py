@@ -19,8 +19,10 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from console.asgi import application
+from console.live.audience import APART, AT_MOST
 from console.live.groups import HINTS
 from console.live.hints import PERIOD as SENT_EVERY
+from console.serving import THREADS, crowd
 from messaging import signals
 from messaging.signals import TOPICS
 from messaging.spans.processor import PERIOD as STORED_EVERY
@@ -194,12 +196,72 @@ class TestLiveSocket:
             socket = page(client)
             await socket.connect()
             layer = get_channel_layer()
-            for number in (7, 9):
+            for number in (7, 9):  # the second is told a second later
                 hint = {"type": "hint", "origin": "elsewhere", "number": number, "topics": ["audit"]}
                 await layer.group_send(HINTS, hint)
             frames = [await socket.frame_with("audit"), await socket.frame_with("messages")]
             assert frames[0]["topics"] == ["audit"]
             assert set(frames[1]["topics"]) == set(TOPICS)
+            await socket.leave()
+
+        run(scenario)
+
+    def test_is_told_of_many_changes_at_once(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            sockets = [page(client) for _ in range(3)]
+            for socket in sockets:
+                await socket.connect()
+                await socket.frame()
+            layer = get_channel_layer()
+            for number, topic in enumerate(("audit", "messages", "consumers", "sagas"), 1):
+                hint = {"type": "hint", "origin": "elsewhere", "number": number, "topics": [topic]}
+                await layer.group_send(HINTS, hint)
+            for socket in sockets:
+                told = [await socket.frame(), await socket.frame()]
+                assert [topic for frame in told for topic in frame["topics"]] == [
+                    "audit",
+                    "consumers",
+                    "messages",
+                    "sagas",
+                ]
+                assert [frame["seq"] for frame in told] == [2, 3]
+            for socket in sockets:
+                await socket.leave()
+
+        run(scenario)
+
+    def test_hears_again_after_all_had_left(self) -> None:
+        client = browser(person())
+
+        async def scenario() -> None:
+            for _ in range(2):
+                socket = page(client)
+                await socket.connect()
+                await socket.frame()
+                signals.changed.send(sender=None, topics=frozenset({"audit"}))
+                assert await socket.frame_with("audit")
+                await socket.leave()
+
+        run(scenario)
+
+    def test_is_told_later_while_requests_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = browser(person())
+        monkeypatch.setattr(crowd, "here", THREADS + 1)
+
+        async def scenario() -> None:
+            socket = page(client)
+            await socket.connect()
+            await socket.frame()
+            layer, clock = get_channel_layer(), asyncio.get_running_loop().time
+            for number, topic in ((1, "audit"), (2, "sagas")):
+                await layer.group_send(HINTS, {"type": "hint", "origin": "x", "number": number, "topics": [topic]})
+                await asyncio.sleep(0.05)
+            await socket.frame_with("audit")
+            began = clock()
+            await socket.frame_with("sagas")
+            assert APART + 0.5 < clock() - began < AT_MOST + 2
             await socket.leave()
 
         run(scenario)
