@@ -25,8 +25,8 @@ dev: ## The same with what developers need
 test: dev ## Run every test on SQLite, on PostgreSQL with Redis, and against real processes (ARGS="-k name")
 	@$(PY) scripts/suite.py $(ARGS)
 
-check: dev ## Format check, lint, types, import rules, migrations, unit tests
-	@$(PY) scripts/check.py
+check: dev ## Format check, lint, types, import rules, migrations, unit tests (ARGS=--no-tests: without these)
+	@$(PY) scripts/check.py $(ARGS)
 
 format: dev ## Format the code and sort its imports
 	@$(PY) -m ruff format .

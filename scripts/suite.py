@@ -29,9 +29,9 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "sweep and simulation": ("sqlite", ["tests/sweep", "tests/simulation", "-p", "no:randomly"]),
 }
 STAGES = [["SQLite"], ["PostgreSQL+Redis"], ["processes", "chaos", "sweep and simulation"]]
-"""Runs of one stage run side by side: each takes, at a lower priority, what those before it leave idle."""
-YIELDING = 5
-"""How much nicer each run of a stage is than the one before it."""
+"""Runs of one stage run side by side."""
+NICENESS = {"sweep and simulation": 10}
+"""Runs that take, at a low priority, what the others leave idle: nothing in them waits for a clock."""
 NO_TESTS = 5  # pytest's exit status when -k matched nothing in this run
 
 
@@ -51,18 +51,15 @@ def run_stage(names: list[str], directory: Path) -> set[int]:
     """Run the stage's runs; the output of the first comes as it is made, that of the others when they have ended."""
     first, *others = names
     printed = {name: (directory / f"{name}.out").open("w+") for name in others}
-    running = {
-        name: start(name, directory, niceness=YIELDING * place, output=printed[name])
-        for place, name in enumerate(others, 1)
-    }
+    running = {name: start(name, directory, output=printed[name]) for name in others}
     print(f"\n── {first} ──", flush=True)
     running[first] = start(first, directory)
     try:
         statuses = {name: running[name].wait() for name in names}
     except KeyboardInterrupt:
-        for name in others:
+        for name in NICENESS.keys() & running.keys():
             with suppress(ProcessLookupError):
-                os.killpg(running[name].pid, signal.SIGINT)  # the terminal interrupts the first only
+                os.killpg(running[name].pid, signal.SIGINT)  # the terminal interrupts its own session only
         for process in running.values():
             process.wait()
         return {130}
@@ -75,11 +72,12 @@ def run_stage(names: list[str], directory: Path) -> set[int]:
     return set(statuses.values())
 
 
-def start(name: str, directory: Path, *, niceness: int = 0, output: Any = None) -> subprocess.Popen[bytes]:
+def start(name: str, directory: Path, *, output: Any = None) -> subprocess.Popen[bytes]:
     database, arguments = RUNS[name]
+    niceness = NICENESS.get(name)
     environment = {**os.environ, "TEST_DATABASE": database, "SIGNALBOX_TEST_REPORT": str(directory / name)}
     command = [sys.executable, "-m", "pytest", "-q", *arguments, *sys.argv[1:]]
-    if not niceness:
+    if niceness is None:
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     ending = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     process = subprocess.Popen(

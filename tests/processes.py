@@ -50,12 +50,13 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 def eventually(is_true: Callable[[], object], *, what: str, seconds: float = PATIENCE) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
+    """Wait until a condition holds; ask seldom what takes long to come, as asking takes from what is asked."""
+    deadline, pause = time.monotonic() + seconds, 0.02
     while not is_true():
         if time.monotonic() > deadline:
             raise TookTooLong(f"{what} did not happen within {seconds:.0f} s.")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(1.1 * pause, 0.2)
 
 
 def stay_nice(pid: int) -> None:

@@ -19,6 +19,8 @@ from tests.chaos.system import DATABASE, System
 from tests.processes import ROOT
 
 WARM_UP_SECONDS = 8.0
+"""At least; a fault that strikes before the first message was handled strikes nothing."""
+STARTING_SECONDS = 120.0
 DRAIN_SECONDS = 180.0
 """At least; a fifth of the run where that is more: on a busy machine the load itself may leave a backlog."""
 
@@ -67,7 +69,9 @@ def _run(system: System, given: argparse.Namespace) -> Report:
     ]
     say(f"seed {given.seed}, {given.minutes:g} minutes, {given.broker}; not here: {report.left_out or 'nothing'}")
     system.start()
-    system.run_until(time.monotonic() + WARM_UP_SECONDS)
+    began = time.monotonic()
+    system.run_until(began + STARTING_SECONDS, is_done=system.is_at_work)
+    system.run_until(began + WARM_UP_SECONDS)
     plan = schedule(given.seed, given.minutes * 60, chosen, shortest=given.shortest, longest=given.longest)
     _strike(system, plan, given.minutes * 60, report)
     _drain(system, report, max(DRAIN_SECONDS, given.minutes * 12))

@@ -125,6 +125,11 @@ class System:
         self._start_role("publisher", ["-m", "tests.chaos.client", "publisher", *publisher])
         self._start_role("operator", ["-m", "tests.chaos.client", "operator"])
 
+    def is_at_work(self) -> bool:
+        """Say whether a handler has done its work."""
+        with psycopg.connect(self.postgresql.url(DATABASE)) as session:
+            return bool(session.execute("SELECT 1 FROM journey_effect LIMIT 1").fetchone())
+
     def _start_role(self, name: str, command: list[str], **settings: str) -> None:
         extra = clocks.movable(self.clock_file(name)) if name in WITH_A_CLOCK_OF_ITS_OWN else {}
         log = self._out / f"{name.replace(' ', '-')}.log"
