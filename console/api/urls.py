@@ -17,6 +17,7 @@ from console.api.problems import Problem, not_found, respond
 from messaging.operations import requests
 
 View = Callable[..., HttpResponseBase]
+interface = build()
 
 
 def _completed(view: View) -> View:
@@ -46,7 +47,7 @@ def _nothing_here(request: HttpRequest) -> HttpResponse:
 
 
 def _patterns() -> list[URLPattern | URLResolver]:
-    patterns: list[URLPattern | URLResolver] = list(build().urls[0])
+    patterns: list[URLPattern | URLResolver] = list(interface.urls[0])
     for pattern in patterns:
         if isinstance(pattern, URLPattern) and pattern.name != "openapi-view":
             pattern.callback = _completed(pattern.callback)

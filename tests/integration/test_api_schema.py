@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from console.api.application import build
+from console.api.urls import interface
 from console.throttling import failed_authentications
 from messaging.models import Message
 from messaging.subscriptions import synchronise
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.django_db
 
 OPERATIONS = [
     operation["operationId"]
-    for methods in build().get_openapi_schema()["paths"].values()
+    for methods in interface.get_openapi_schema()["paths"].values()
     for operation in methods.values()
 ]
 
@@ -84,12 +85,20 @@ class TestDocsPage:
         assert b'"validatorUrl": null' in Client().get("/api/v1/docs").content
 
 
+@cache
+def endpoints() -> dict[str, Any]:
+    """Return what may be called, by operation. Read once: that takes longer than the calls."""
+    loaded = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", WSGIHandler())
+    found = (each.ok() for each in loaded.get_all_operations() if isinstance(each, Ok))
+    return {each.definition.raw["operationId"]: each for each in found}
+
+
 @pytest.fixture
-def wsgi() -> Iterator[WSGIHandler]:
-    """The application, leaving the test's connection open as Django's own test client does."""
+def _open_connection() -> Iterator[None]:
+    """Leave the test's connection open as Django's own test client does."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
-    yield WSGIHandler()
+    yield
     for signal in (request_started, request_finished):
         signal.connect(close_old_connections)
 
@@ -113,14 +122,11 @@ def check(answer: Any) -> None:
 
 
 class TestFuzz:
+    @pytest.mark.usefixtures("_open_connection")
     @pytest.mark.parametrize("operation", OPERATIONS)
-    def test_generated_requests_find_no_fault(self, api: Api, wsgi: WSGIHandler, operation: str) -> None:
-        loaded = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", wsgi)
-        endpoints = [found.ok() for found in loaded.get_all_operations() if isinstance(found, Ok)]
-        [chosen] = [each for each in endpoints if each.definition.raw["operationId"] == operation]
-
+    def test_generated_requests_find_no_fault(self, api: Api, operation: str) -> None:
         @fuzzed
-        @given(case=chosen.as_strategy())
+        @given(case=endpoints()[operation].as_strategy())
         def send(case: Any) -> None:
             failed_authentications.clear()  # each call is also tried with wrong tokens
             case.headers.update(api.headers)
