@@ -64,8 +64,12 @@ class Claimed:
 
     @property
     def is_expired(self) -> bool:
+        """Say whether it was when its row was locked."""
+        return self.is_expired_at(self.locked_at)
+
+    def is_expired_at(self, moment: datetime) -> bool:
         """A replay is a person's decision: it runs whatever the message's age."""
-        return self.run == 1 and self.expires_at is not None and self.expires_at <= self.locked_at
+        return self.run == 1 and self.expires_at is not None and self.expires_at <= moment
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from messaging.database import put, store
 from messaging.database.connections import is_connection_error, must_run_again, waited_too_long
 from messaging.database.statements import Claimed, Turn
 from messaging.delivery import gate, settling, spans
-from messaging.delivery.execution import Execution, execute
+from messaging.delivery.execution import Execution, execute, is_late
 from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
 from messaging.errors import BreakerOpen, MessageExpired, MessagingError, StaleClaim
@@ -127,12 +127,16 @@ def _deliver_chunk(consumer: Consumer, token: UUID, only: Sequence[UUID] | None,
         _halve(consumer, token, rows, sizer)
     else:
         tell(consumer, token, done)
-        _deliver_each(consumer, token, by_themselves, sizer)
+        ran = {execution.row.message_id for execution in done}
+        _deliver_each(consumer, token, [row for row in rows if row.message_id not in ran], sizer)
 
 
 def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], sizer: Sizer) -> list[Execution]:
+    """Run one after the other and settle; what expired meanwhile is left out, which costs the others no rollback."""
     executions = []
     for place, row in enumerate(rows):
+        if is_late(row):
+            continue
         execution = execute(consumer, row)
         sizer.note(execution.duration_us)
         if execution.error is not None:
@@ -140,7 +144,8 @@ def _run_together(consumer: Consumer, token: UUID, rows: Sequence[Claimed], size
                 raise _Conflict(execution.error)
             raise _ChunkFailed(place)
         executions.append(execution)
-    settling.settle_done(token, executions)
+    if executions:
+        settling.settle_done(token, executions)
     return executions
 
 
@@ -289,14 +294,17 @@ def _settle_one_outside(consumer: Consumer, token: UUID, execution: Execution) -
 def _deliver_at_most_once(consumer: Consumer, token: UUID, row: Claimed, sizer: Sizer) -> None:
     """At most once: settled first. A failure is recorded as dropped and never runs again."""
     execution = Execution(row=row, started_at=row.locked_at)
-    if row.is_expired:
-        execution.error = MessageExpired()
+    with failpoints.atomic("at_most_once"):
+        held = store().lock(token=token, only=row.message_id, is_patient=True)
+        if not held:
+            return
+        if held[0].is_expired:
+            execution.error = MessageExpired()
+        else:
+            settling.settle_done(token, [execution])
+    if execution.error is not None:
         fail(consumer, token, execution)
         return
-    with failpoints.atomic("at_most_once"):
-        if not store().lock(token=token, only=row.message_id, is_patient=True):
-            return
-        settling.settle_done(token, [execution])
     execution = execute(consumer, row)
     sizer.note(execution.duration_us)
     with failpoints.atomic("at_most_once.outcome"):

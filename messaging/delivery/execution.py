@@ -15,6 +15,7 @@ from messaging.consumers import Consumer
 from messaging.context import Context, Scope, current_scope, transaction_depth
 from messaging.contracts.model import MessageModel
 from messaging.contracts.registry import decode
+from messaging.database import store
 from messaging.database.connections import is_aborted
 from messaging.database.statements import Claimed
 from messaging.delivery import spans
@@ -81,7 +82,7 @@ def read(consumer: Consumer, row: Claimed) -> MessageModel:
     """
     if not row.type:
         raise ContractError("The message's row is gone: retention removed it while a delivery still waited.")
-    if row.is_expired:
+    if is_late(row):
         raise MessageExpired
     model = consumer.accepts.get(row.type)
     if model is None:
@@ -89,6 +90,11 @@ def read(consumer: Consumer, row: Claimed) -> MessageModel:
     message = decode(row.type, row.version, payloads.content(row.body, row.blob), model=model)
     logs.received(row)
     return message
+
+
+def is_late(row: Claimed) -> bool:
+    """Say whether a message is expired by now: since it was locked its neighbours ran, or this process was frozen."""
+    return row.expires_at is not None and row.is_expired_at(store().now())
 
 
 def call(consumer: Consumer, what: Any, context: Any, scope: Scope) -> None:

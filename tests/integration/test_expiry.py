@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from messaging import ContractError, MessageExpired, Retry, publish
+from messaging import Context, ContractError, MessageExpired, Retry, clock, publish
 from messaging.consumers import Guarantee
 from messaging.ingest import ingest
 from messaging.models import Attempt, DeadLetter, Message
 from messaging.operations import pause_consumer, replay_dead_letters, resume_consumer
 from messaging.testing import Harness
 from messaging.verification import verify
-from tests.factories import ANA, ANNOUNCE, Station, TrainArrived, announce, ledger, outcomes
+from tests.factories import ANA, ANNOUNCE, Station, TrainArrived, announce, ledger, outcomes, write
 
 SLOWLY = Retry(immediate=0, delays=("10m",))
 GUARANTEES: list[Guarantee] = ["exactly_once", "at_least_once", "at_most_once"]
@@ -70,6 +70,26 @@ class TestExpiry:
         [letter] = harness.dead_lettered(TrainArrived, reason="expired")
         page = admin_client.get(f"/dead-letters/one/{letter.id}").content.decode()
         assert "A replay handles it all the same" in page
+
+    @pytest.mark.parametrize("guarantee", GUARANTEES)
+    def test_counts_when_the_handler_would_begin_not_when_its_chunk_was_claimed(
+        self, harness: Harness, station: Station, guarantee: Guarantee
+    ) -> None:
+        lingered = timedelta()
+
+        def linger(event: TrainArrived, context: Context) -> None:
+            nonlocal lingered
+            write(event.train)
+            lingered += timedelta(minutes=2)
+
+        clock.install(lambda: harness.now + lingered)
+        station.declare(linger, guarantee=guarantee)
+        for n in range(3):
+            harness.publish(TrainArrived(train=f"ICE {n}"), expires_in="1m")
+        harness.run()
+        assert ledger() == ["ICE 0"]
+        harness.dead_lettered(TrainArrived, reason="expired", times=2)
+        assert verify().is_sound
 
     def test_spares_the_neighbours_of_a_chunk(self, harness: Harness, station: Station) -> None:
         station.declare()

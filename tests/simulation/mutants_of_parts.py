@@ -23,6 +23,7 @@ from messaging.scheduling import firing
 from messaging.scheduling.recurring import Recurrence
 from messaging.scheduling.rules import plan
 from messaging.scheduling.synchronising import rule_of
+from tests.simulation import mutants_of_messages
 from tests.simulation.parts.asking import Asking
 from tests.simulation.parts.gates import Gates
 from tests.simulation.parts.later import Later
@@ -171,6 +172,7 @@ BY_PART: dict[type[Part], dict[str, Callable[[], None]]] = {
         "pause and drain": without_horizon,
     },
     Asking: {"answer's timeout": without_taking_the_timeout},
+    **mutants_of_messages.BY_PART,
 }
 MUTANTS = {name: take_out for mutants in BY_PART.values() for name, take_out in mutants.items()}
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from django.db.utils import DatabaseError, InterfaceError
 
-from messaging.errors import OperationRefused
+from messaging.errors import OperationRefused, StorageUnavailable
 from messaging.models import DeadLetter, Delivery, Message
 from messaging.operations import (
     DeliveryId,
@@ -58,7 +58,7 @@ class Operator:
                 act()
             except OperationRefused as refused:
                 world().note(f"refused: {refused.code}")
-            except (DatabaseError, InterfaceError):
+            except (DatabaseError, InterfaceError, StorageUnavailable):
                 self._repeat = act
         self.has_finished = True
 
@@ -66,7 +66,7 @@ class Operator:
         choose = world().rng.choice(self._choices)
         try:
             return choose()
-        except (DatabaseError, InterfaceError):
+        except (DatabaseError, InterfaceError, StorageUnavailable):
             return None
 
     def _id(self) -> str:
@@ -95,7 +95,7 @@ class Operator:
         rows = self._dead()
         if not rows:
             return None
-        body = json.loads(bytes(Message.objects.get(id=rows[0].message_id).body))
+        body = json.loads(Message.objects.get(id=rows[0].message_id).content())
         if world().rng.random() < 0.6 and "plans" in body:
             body["plans"] = {}
         world().note("resubmits")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db.models import Count, Sum
 
+from messaging import payloads
+from messaging.errors import BodyUnavailable
 from messaging.models import (
     Attempt,
     AuditRecord,
@@ -24,6 +27,7 @@ from messaging.models import (
     ScheduledMessage,
     Total,
 )
+from messaging.rollups import BATCHES
 from messaging.settings import options
 from messaging.verification import verify
 from tests.simulation.cast import plans
@@ -57,7 +61,7 @@ def leftovers() -> list[str]:
 
 def violations(world: World, taking_part: Sequence[Part] = ()) -> list[str]:
     """Return in words what does not hold, each with the id of its invariant."""
-    facts = Facts(world, {name: kind for part in taking_part for name, kind in part.guarantees.items()})
+    facts = Facts(world, taking_part)
     checks = (
         leftovers, _verified, _published, _received, facts.ends, facts.effects, facts.follow_ups, facts.bounds, _order,
         _operators, _counters,
@@ -74,8 +78,15 @@ def _verified() -> Iterator[str]:
 
 
 def bodies(**condition: Any) -> dict[UUID, dict[str, Any]]:
-    rows = Message.objects.filter(**condition).values_list("id", "body")
-    return {id: json.loads(bytes(body)) for id, body in rows}
+    rows = Message.objects.filter(**condition).values_list("id", "body", "blob")
+    return {id: _read(bytes(body), blob) for id, body, blob in rows}
+
+
+def _read(body: bytes, blob: dict[str, Any] | None) -> dict[str, Any]:
+    with suppress(BodyUnavailable):  # that is for the part of large bodies to say
+        found: dict[str, Any] = json.loads(payloads.content(body, blob))
+        return found
+    return {}
 
 
 def _published() -> Iterator[str]:
@@ -104,12 +115,16 @@ def _received() -> Iterator[str]:
 class Facts:
     """What the tables say of each run of each message at each consumer."""
 
-    def __init__(self, world: World, of_parts: dict[str, str]) -> None:
-        self._guarantees = GUARANTEES | of_parts
+    def __init__(self, world: World, taking_part: Sequence[Part]) -> None:
+        self._guarantees = GUARANTEES.copy()
+        self._echoing = {*BOOKING_CONSUMERS}
+        for part in taking_part:
+            self._guarantees |= part.guarantees
+            self._echoing |= {*part.echoing}
         self._losses = world.faults["deaths"] + world.faults["stalls"]
         self._cuts = world.faults["cuts"]
         self._bodies = bodies()
-        self._types = dict(Message.objects.values_list("id", "type"))
+        self._expiries = dict(Message.objects.exclude(expires_at=None).values_list("id", "expires_at"))
         self._dead: dict[Run, DeadLetter] = {
             (row.consumer, row.message_id, row.run): row for row in DeadLetter.objects.all()
         }
@@ -125,7 +140,7 @@ class Facts:
     def _count(self, key: Run, *outcomes: str) -> int:
         return sum(outcome in outcomes for _, outcome in self._attempts.get(key, ()))
 
-    def _plan(self, key: Run) -> str:
+    def plan(self, key: Run) -> str:
         given = self._bodies[key[1]].get("plans", {})
         assert isinstance(given, dict)
         return plans.of_run(given, key[0], key[2])
@@ -134,23 +149,23 @@ class Facts:
         """I1: every run ended, once, in the way of its plan."""
         for key in sorted(self._runs, key=str):
             consumer, id, run = key
-            settled, dead = self._count(key, *SETTLED), self._dead.get(key)
-            name = f"{consumer} run {run} of {id} ({self._plan(key)})"
+            settled, dead = self._count(key, *SETTLED, "filtered"), self._dead.get(key)
+            name = f"{consumer} run {run} of {id} ({self.plan(key)})"
             if settled + (dead is not None) != 1:
                 yield f"I1 {name} ended {settled} times and {'also ' if dead else 'not '}dead"
                 continue
-            if consumer not in self._guarantees:
+            if consumer not in self._guarantees or self._count(key, "filtered"):
                 continue
             expected = self._expected(key)
             found = dead.reason if dead else self._ending(key)
-            if found != expected and not self._may_end_as(found, expected, consumer):
+            if found != expected and not self._may_end_as(found, expected, key):
                 yield f"I1 {name} ended as {found}, not {expected}"
         for consumer, id, run in self._runs:
             if run > 1 and (consumer, id, run - 1) not in self._dead:
                 yield f"I1 {consumer} has run {run} of {id} without a dead letter before it"
 
     def _expected(self, key: Run) -> str:
-        plan, guarantee = self._plan(key), self._guarantees[key[0]]
+        plan, guarantee = self.plan(key), self._guarantees[key[0]]
         if plan == "later" and guarantee == "at_most_once" and self._was_late(key):
             return "handled"  # it came when there was nothing left to wait for: delayed, held back, or after a stall
         return plans.ending(plan, guarantee)
@@ -160,11 +175,15 @@ class Facts:
         done = Effect.objects.filter(consumer=key[0], message_id=key[1], run=key[2]).first()
         return done is not None and done.at >= Message.objects.get(id=key[1]).published_at + LATER
 
-    def _may_end_as(self, found: str, expected: str, consumer: str) -> bool:
+    def _may_end_as(self, found: str, expected: str, key: Run) -> bool:
         """Say whether faults from outside explain another end than the plan's."""
         if found == "crash_loop":
             return self._losses >= options().crash_limit
-        if consumer == MOST:  # it runs after its outcome is settled, so it dies or loses its connection unnoticed
+        if found == "expired":
+            return self._dead[key].dead_at >= self._expiries[key[1]]
+        if found == "exhausted" and self._dead[key].error_type == "StorageUnavailable":
+            return True
+        if key[0] == MOST:  # it runs after its outcome is settled, so it dies or loses its connection unnoticed
             return {found, expected} == {"handled", "dropped"} and self._cuts + self._losses > 0
         return False
 
@@ -193,7 +212,7 @@ class Facts:
             body = self._bodies[id]
             found[str(body["by"]), UUID(str(cause)), int(str(body["run"]))] += 1
         for key in {*found, *self._runs}:
-            if key[0] not in BOOKING_CONSUMERS:
+            if key[0] not in self._echoing:
                 continue
             expected = self._count(key, "handled")
             if found[key] != expected and not (key[0] == MOST and found[key] == 0):
@@ -277,14 +296,15 @@ def _counters() -> Iterator[str]:
     recount = Counter(Attempt.objects.values_list("consumer", "outcome"))
     recount["", "published"] = Message.objects.count() - CancelledMessage.objects.count()
     made = {
-        *Attempt.objects.values_list("message_id", "consumer", "run"),
+        *Attempt.objects.exclude(outcome="filtered").values_list("message_id", "consumer", "run"),
         *DeadLetter.objects.values_list("message_id", "consumer", "run"),
     }
     recount.update((consumer, "relayed") for _, consumer, _ in made)
     for model in (Total, Rollup):
         rows = model.objects.values_list("consumer", "outcome").annotate(sum=Sum("count"))
-        # How often something was rescued is told by its counter alone.
-        shown = {(consumer, outcome): count for consumer, outcome, count in rows if count and outcome != "rescued"}
+        # How often something was rescued, or a batch was called, is told by its counter alone.
+        alone = ("rescued", BATCHES)
+        shown = {(consumer, outcome): count for consumer, outcome, count in rows if count and outcome not in alone}
         expected = {key: count for key, count in recount.items() if count}
         if shown != expected:
             yield f"I11 {model.__name__}: {set(shown.items()) ^ set(expected.items())}"

@@ -50,10 +50,12 @@ def play(seed: int, *, keeps_trace: bool = False) -> Played:
     world = World(seed, seams.install)
     stage.enter(world)
     prepared.restore()
+    taking_part = parts.draw(seed)
     settings.MESSAGING = world.profile.options()
+    for part in taking_part:
+        settings.MESSAGING |= part.options
     broker = Broker()
     seams.begin(broker)
-    taking_part = parts.draw(seed)
     with _entered(taking_part, world):
         violations = _act(world, broker, taking_part)
     counts = oracle.counts()

@@ -15,4 +15,5 @@ DATABASES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "cached_statements": 2_000},
     }
 }
+STORAGES = {"signalbox": {"BACKEND": "tests.simulation.parts.shelf.Shelf"}}
 MESSAGING: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from messaging import Context, PermanentError, Retry, RetryLater, clock, consumer, publish
 from tests.simulation import stage
@@ -33,40 +33,50 @@ SOON = Retry(immediate=1, delays=("2s", "7s"), ignore=(Beneath,))
 
 @consumer(Booked, name=EXACT, retry=SOON)
 def exact(event: Booked, context: Context) -> None:
-    _work(event.plans, context)
+    work(event.plans, context)
 
 
 @consumer(Booked, name=LEAST, retry=SOON, guarantee="at_least_once")
 def least(event: Booked, context: Context) -> None:
-    _work(event.plans, context)
+    work(event.plans, context)
 
 
 @consumer(Booked, name=MOST, retry=SOON, guarantee="at_most_once")
 def most(event: Booked, context: Context) -> None:
-    _work(event.plans, context)
+    work(event.plans, context)
 
 
 @consumer(Booked, name=LANE, retry=SOON, ordered=True)
 def lane(event: Booked, context: Context) -> None:
-    _work(event.plans, context)
+    work(event.plans, context)
 
 
 @consumer(Booked, name=SKIPPING, retry=SOON, ordered=True, on_failure="skip")
 def skipping(event: Booked, context: Context) -> None:
-    _work(event.plans, context)
+    work(event.plans, context)
 
 
 @consumer(Echoed, name=ECHO, retry=SOON)
 def echo(event: Echoed, context: Context) -> None:
-    _note(context)
+    note(context)
 
 
-def _work(given: dict[str, str], context: Context) -> None:
+def work(given: dict[str, str], context: Context) -> None:
     """Do the work first and fail after it, so that what is left of a failed attempt shows."""
-    plan, began = plans.of_run(given, context.consumer, context.run), clock.now()
-    _note(context)
-    stage.work(0.2 if plan == "slow" else 0.001)
+    began = clock.now()
+    do(given, context)
+    stumble(given, context, began)
+
+
+def do(given: dict[str, str], context: Context) -> None:
+    note(context)
+    stage.work(0.2 if plans.of_run(given, context.consumer, context.run) == "slow" else 0.001)
     publish(Echoed(by=context.consumer, run=context.run))
+
+
+def stumble(given: dict[str, str], context: Context, began: datetime) -> None:
+    """Fail as planned."""
+    plan = plans.of_run(given, context.consumer, context.run)
     name, _, count = plan.partition(":")
     if name == "kills" and (not count or context.attempt <= int(count)):
         stage.kill()
@@ -82,5 +92,5 @@ def _work(given: dict[str, str], context: Context) -> None:
         raise RetryLater(timedelta(seconds=2))
 
 
-def _note(context: Context) -> None:
+def note(context: Context) -> None:
     Effect.objects.create(consumer=context.consumer, message_id=context.message_id, run=context.run, at=clock.now())

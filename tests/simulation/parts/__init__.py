@@ -5,12 +5,16 @@ from __future__ import annotations
 from random import Random
 
 from tests.simulation.parts.asking import Asking
+from tests.simulation.parts.expiring import Expiring
+from tests.simulation.parts.filtered import Filtered
 from tests.simulation.parts.gates import Gates
+from tests.simulation.parts.gathered import Gathered
+from tests.simulation.parts.large import Large
 from tests.simulation.parts.later import Later
 from tests.simulation.parts.part import Part
 from tests.simulation.parts.trips import Trips
 
-ALL: tuple[type[Part], ...] = (Asking, Gates, Later, Trips)
+ALL: tuple[type[Part], ...] = (Asking, Expiring, Filtered, Gates, Gathered, Large, Later, Trips)
 HOW_MANY = (0, 1)
 
 

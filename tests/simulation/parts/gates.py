@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import combinations_with_replacement
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -51,7 +51,7 @@ def meter(event: Called, context: Context) -> None:
 
 class Gates(Part):
     consumers = taken_out(CALLER, METERED)
-    ticks: ClassVar = (tasks.pause_drained.run,)
+    ticks = (tasks.pause_drained.run,)
 
     def __init__(self) -> None:
         self._probes: dict[UUID, UUID] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from messaging.actors import Actor
@@ -25,7 +25,11 @@ class Part:
     consumers: ClassVar[tuple[Consumer, ...]]
     guarantees: ClassVar[dict[str, str]] = {}
     """Of those of its consumers that write effects."""
-    ticks: ClassVar[Sequence[Tick]] = ()
+    echoing: Collection[str] = ()
+    """Those that say each handled run in a follow-up."""
+    options: ClassVar[dict[str, object]] = {}
+    """More of settings.MESSAGING."""
+    ticks: Sequence[Tick] = ()
     """Tasks of the scheduler beside those that always run."""
 
     def enter(self) -> None:
