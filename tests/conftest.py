@@ -182,12 +182,13 @@ def virtual_clock() -> Iterator[Any]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked for the other database: it runs in the other run, so it is no skip."""
+    """Leave out what is marked for the other database: it runs in the other run, so it is no skip. Long ones first."""
     kind = os.environ.get("TEST_DATABASE", "sqlite")
     foreign = [item for item in items if any(kind not in mark.args for mark in item.iter_markers("only_on"))]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
         items[:] = [item for item in items if item not in foreign]
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -83,6 +83,7 @@ def asked(client: Client, page: Address, known: dict[str, Any]) -> tuple[int, li
 
 
 class TestEveryPage:
+    @pytest.mark.long
     def test_takes_at_most_twelve_queries(self, operator: Client, known: dict[str, Any]) -> None:
         found = {page.name: asked(operator, page, known) for page in ADDRESSES}
         too_many = {name: [sql[:60] for sql in taken] for name, (_, taken) in found.items() if len(taken) > MOST}

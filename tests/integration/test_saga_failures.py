@@ -29,6 +29,7 @@ def test_every_saga_has_a_scenario() -> None:
 
 
 @pytest.mark.only_on("sqlite")  # what is asked here is the sagas', and hundreds of flows take seconds
+@pytest.mark.long
 def test_come_to_rest_as_documented(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     synchronise()
     monkeypatch.setattr(learning, "train", training.train)

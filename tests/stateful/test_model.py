@@ -19,11 +19,13 @@ BOUNDED = settings(settings.get_profile("signalbox"), max_examples=EXAMPLES, sta
 
 
 class TestBus:
+    @pytest.mark.long
     def test_agrees_with_its_model(self) -> None:
         run_state_machine_as_test(Bus, settings=BOUNDED)
 
 
 class TestModel:
+    @pytest.mark.long
     def test_parts_from_a_bus_that_forgets_what_it_received(self, monkeypatch: pytest.MonkeyPatch) -> None:
         forgetful: Any = ingest
         monkeypatch.setattr(forgetful, "_remember", lambda source, incoming, message_id: None)
