@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db import migrations
 
+from messaging.database.migrating import RunOnTables
+
 TABLES = ("messaging_attempt", "messaging_auditrecord")
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION messaging_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -49,6 +51,6 @@ class Migration(migrations.Migration):
     dependencies = [("messaging", "0001_initial")]
 
     operations = [
-        migrations.RunPython(forbid_changes, migrations.RunPython.noop),
-        migrations.RunPython(create_first_partitions, migrations.RunPython.noop),
+        RunOnTables(forbid_changes, RunOnTables.noop),
+        RunOnTables(create_first_partitions, RunOnTables.noop),
     ]

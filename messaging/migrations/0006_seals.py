@@ -4,6 +4,8 @@ from typing import Any
 
 from django.db import migrations, models
 
+from messaging.database.migrating import RunOnTables
+
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION messaging_sealed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -104,5 +106,5 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('kind', 'number'), name='seal_number')],
             },
         ),
-        migrations.RunPython(forbid_changes, migrations.RunPython.noop),
+        RunOnTables(forbid_changes, RunOnTables.noop),
     ]

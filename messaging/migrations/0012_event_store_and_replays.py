@@ -5,6 +5,8 @@ from typing import Any
 import messaging.ids
 from django.db import migrations, models
 
+from messaging.database.migrating import RunOnTables
+
 STORED = "messaging_storedevent"
 
 
@@ -131,5 +133,5 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('projection', 'generation'), name='projection_generation'), models.UniqueConstraint(condition=models.Q(('state', 'retired'), _negated=True), fields=('projection', 'state'), name='projection_one_each')],
             },
         ),
-        migrations.RunPython(forbid_changes, migrations.RunPython.noop),
+        RunOnTables(forbid_changes, RunOnTables.noop),
     ]

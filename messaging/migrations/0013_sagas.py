@@ -5,6 +5,8 @@ from typing import Any
 import messaging.ids
 from django.db import migrations, models
 
+from messaging.database.migrating import RunOnTables
+
 from messaging.database.partitions import CreatePartitionedModel
 
 TABLES = ("messaging_sagatransition",)
@@ -133,6 +135,6 @@ class Migration(migrations.Migration):
             model_name="sagatransition",
             index=models.Index(fields=["instance", "number"], name="saga_history"),
         ),
-        migrations.RunPython(forbid_changes, migrations.RunPython.noop),
-        migrations.RunPython(create_first_partitions, migrations.RunPython.noop),
+        RunOnTables(forbid_changes, RunOnTables.noop),
+        RunOnTables(create_first_partitions, RunOnTables.noop),
     ]
