@@ -32,7 +32,7 @@ def hold_seat(event: TripBooked, context: Context) -> None:
         raise Bumpy
     if event.kind in ("replayed", "resubmitted", "discarded") and context.run == 1:
         raise PermanentError("This trip cannot be had.")
-    if event.kind == "cut":
+    if event.kind == "cut" and context.attempt <= 2:  # each time counts: a third would be the last
         _cut_connection(event.number)
 
 
