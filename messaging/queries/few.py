@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Value
 
 from messaging.queries.message_filter import MessageFilter, matching
 from messaging.queries.shared import once
@@ -56,7 +56,8 @@ def _counts(numbers: Sequence[int], edges: Sequence[UUID]) -> list[int]:
 @once
 def few(where: MessageFilter) -> Few:
     """Read the ids of ``where``, which must be ``is_few``."""
-    is_dead = Exists(unresolved_dead_letters().filter(message_id=OuterRef("id")))
+    letters = Exists(unresolved_dead_letters().filter(message_id=OuterRef("id")))
+    is_dead = Value(True) if where.status == "dead" else letters
     rows = matching(where).order_by().annotate(is_bad=is_dead).values_list("id", "is_bad")
     found = sorted((identifier.int, is_bad) for identifier, is_bad in rows[: MOST + 1])
     kept = found[:MOST]
