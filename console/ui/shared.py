@@ -80,6 +80,10 @@ class Glance(HttpRequest):
 
 board: Board[Drawing] = Board()
 
+PERSONAL_SECONDS = 10.0
+"""How long a part that turned out to be personal, as one with a form is, is not tried for an onlooker first."""
+_personal: dict[tuple[Any, str, frozenset[str]], float] = {}
+
 
 def shared(*parts: str) -> Callable[[View], View]:
     """Share what htmx reads into one of these elements. To stand below ``viewer``, which asks who may read it."""
@@ -93,6 +97,9 @@ def shared(*parts: str) -> Callable[[View], View]:
             if request.method != "GET" or part not in parts:
                 return view(request, *args, **kwargs)
             held = frozenset(name for name in CODENAMES.values() if cast(Reader, request.user).has_perm(name))
+            kind = (view, part, held)
+            if asked_at < _personal.get(kind, float("-inf")) + PERSONAL_SECONDS:
+                return view(request, *args, **kwargs)
 
             def draw() -> Drawing:
                 glance = Glance(request, part, held)
@@ -104,6 +111,7 @@ def shared(*parts: str) -> Callable[[View], View]:
             try:
                 return board.get((request.get_full_path(), part, held), draw, asked_at=asked_at).response()
             except IsPersonal:
+                _personal[kind] = time.monotonic()
                 return view(request, *args, **kwargs)
 
         return cast(View, drawn)

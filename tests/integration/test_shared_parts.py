@@ -127,6 +127,19 @@ class TestShared:
         first, second = self.drawn_for(form)
         assert first != second
 
+    def test_tries_no_onlooker_again_where_a_token_is_drawn(self) -> None:
+        from django.middleware.csrf import get_token
+
+        askers = []
+
+        @shared("part")
+        def form(request: HttpRequest) -> HttpResponse:
+            askers.append(type(request.user).__name__)
+            return HttpResponse(get_token(request))
+
+        self.drawn_for(form)
+        assert askers == ["Onlooker", "User", "User"]
+
     def test_draws_at_the_same_time_only_once(self) -> None:
         drawn = []
 
