@@ -30,8 +30,8 @@ RUNS: dict[str, tuple[str, list[str]]] = {
 }
 STAGES = [["SQLite"], ["PostgreSQL+Redis"], ["processes", "chaos", "sweep and simulation"]]
 """Runs of one stage run side by side."""
-NICENESS = {"sweep and simulation": 10}
-"""Runs that take, at a low priority, what the others leave idle: nothing in them waits for a clock."""
+NICENESS = {"sweep and simulation": 4}
+"""Runs that take what the others leave idle. Nicer, and the sweep's processes would wait too long for one another."""
 NO_TESTS = 5  # pytest's exit status when -k matched nothing in this run
 
 

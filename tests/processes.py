@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,6 @@ def eventually(is_true: Callable[[], object], *, what: str, seconds: float = PAT
         pause = min(1.1 * pause, 0.2)
 
 
-def stay_nice(pid: int) -> None:
-    """Let a session that we started be as nice as we are: Linux gives each an equal share (autogroups) otherwise."""
-    if niceness := os.nice(0):
-        with suppress(OSError):
-            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
-
-
 class Program:
     """A running ``manage.py`` command and what it printed so far."""
 
@@ -83,7 +76,6 @@ class Program:
             text=True,
             start_new_session=True,  # so that kill() also reaches the children of a prefork worker
         )
-        stay_nice(self.pid)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

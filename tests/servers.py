@@ -27,8 +27,6 @@ from pathlib import Path
 import psycopg
 import redis
 
-from tests.processes import stay_nice
-
 READY_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
@@ -86,7 +84,6 @@ class Process:
                 env={**os.environ, "HOME": str(directory), **(environment or {})},
                 preexec_fn=_preparation,  # noqa: PLW1509  no thread runs yet
             )
-        stay_nice(self.pid)
         self._owner = os.getpid()
         atexit.register(self.stop)
 

@@ -18,7 +18,6 @@ import psycopg
 import redis
 
 from tests import servers
-from tests.processes import stay_nice
 
 
 def _die_with_parent() -> list[str]:
@@ -58,7 +57,6 @@ class Server:
                 cwd=self._directory, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True, user=self._user, env=self._environment,
             )  # fmt: skip
-        stay_nice(self.pid)
 
     def kill(self) -> None:
         """End it, and all that it started, at once."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.processes import ROOT, stay_nice
+from tests.processes import ROOT
 
 RESTART_AFTER = 0.5
 """Seconds after which a supervisor starts again what ended."""
@@ -38,7 +38,6 @@ class Role:
                 cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
-        stay_nice(self._popen.pid)
 
     @property
     def is_running(self) -> bool:
