@@ -10,32 +10,46 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
+from typing import Any
 
 import psutil
 
-WARM = 20
+WARM, BLOCK = 20, 200
 Step = dict[str, float]
 
 
 class Meter:
-    """Measures the time that happens inside ``step``, the keeping of its spans included."""
+    """Measures the time that happens inside ``step``, the keeping of its spans included; blocks of one step add up."""
 
     def __init__(self) -> None:
-        self.steps: dict[str, Step] = {}
+        self._sums: dict[str, Counter[str]] = defaultdict(Counter)
 
     @contextmanager
     def step(self, name: str, n: int) -> Iterator[None]:
         python, database, began = time.process_time(), _cpu_of_session(), time.perf_counter()
         yield
         _keep_spans()
-        seconds = time.perf_counter() - began
-        self.steps[name] = {
-            "python_ms": (time.process_time() - python) * 1000 / n,
-            "database_ms": (_cpu_of_session() - database) * 1000 / n,
-            "per_second": n / seconds,
+        spent = {"seconds": time.perf_counter() - began, "python": time.process_time() - python}
+        self._add(name, n, database=_cpu_of_session() - database, **spent)
+
+    def _add(self, name: str, n: int, **spent: float) -> None:
+        sums: Any = self._sums[name]  # a Counter of floats, which its type does not know
+        sums.update(spent, n=n)
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        """What each step cost for each event."""
+        return {
+            name: {
+                "python_ms": sums["python"] * 1000 / sums["n"],
+                "database_ms": sums["database"] * 1000 / sums["n"],
+                "per_second": sums["n"] / sums["seconds"],
+            }
+            for name, sums in self._sums.items()
         }
 
 
@@ -56,7 +70,11 @@ class RoundTrips(Meter):
             yield
             session.untrace()
             file.seek(0)
-            self.steps[name] = {"round_trips": file.read().count(b"ReadyForQuery") / n}
+            self._add(name, n, trips=file.read().count(b"ReadyForQuery"))
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        return {name: {"round_trips": sums["trips"] / sums["n"]} for name, sums in self._sums.items()}
 
 
 def _keep_spans() -> None:
@@ -92,37 +110,45 @@ def measure(n: int, *, padding: int = 0) -> dict[str, Step]:
     meter, trips = Meter(), RoundTrips()
     counts = {Meter(): WARM, trips: 100, meter: n}  # the first connects, compiles and fills caches
     for chosen, count in counts.items():
-        with chosen.step("order", count):
-            _place(count, padding, events=0)
-        with chosen.step("two_orders", count):  # what one more INSERT costs, to compare a publish with
-            _place(count, padding, events=0, orders=2)
-        _flow(chosen, count, padding)
+        for first in range(0, count, BLOCK):  # in turns, so that each meets the same machine
+            block = min(BLOCK, count - first)
+            with chosen.step("order", block):
+                _place(block, padding, events=0)
+            with chosen.step("two_orders", block):  # what one more INSERT costs, to compare a publish with
+                _place(block, padding, events=0, orders=2)
+            with chosen.step("publish", block):
+                _place(block, padding, events=1)
+        _drain(chosen, count)
     _check(sum(counts.values()))
     return {name: {**step, **trips.steps.get(name, {})} for name, step in meter.steps.items()}
 
 
 def serve(n: int) -> None:
     """Measure ``n`` orders for each line of standard input, and answer with a line: blocks of arms take turns so."""
-    _flow(Meter(), WARM, 0)
+    _flow(Meter(), WARM)
     done = WARM
     print("ready", flush=True)
     for _ in sys.stdin:
         meter = Meter()
-        _flow(meter, n, 0)
+        _flow(meter, n)
         done += n
         print(json.dumps(meter.steps), flush=True)
     _check(done)
 
 
-def _flow(meter: Meter, count: int, padding: int) -> None:
+def _flow(meter: Meter, count: int) -> None:
+    with meter.step("publish", count):
+        _place(count, 0, events=1)
+    _drain(meter, count)
+
+
+def _drain(meter: Meter, count: int) -> None:
     from messaging.consumers import find_consumer
     from messaging.delivery.loop import deliver_once
     from messaging.relay import fan_out
 
     consumer = find_consumer("orders.reserve")
     assert consumer is not None
-    with meter.step("publish", count):
-        _place(count, padding, events=1)
     with meter.step("relay", count):
         while fan_out().taken:
             pass
