@@ -91,6 +91,15 @@ class TestExpiry:
         harness.dead_lettered(TrainArrived, reason="expired", times=2)
         assert verify().is_sound
 
+    def test_holds_up_nobody_on_its_key_even_where_a_failure_would(self, harness: Harness, station: Station) -> None:
+        station.declare(ordered=True, on_failure="block")
+        pause_consumer(name=ANNOUNCE, actor=ANA, reason="maintenance", until=harness.now + timedelta(minutes=1))
+        for n in range(3):
+            harness.publish(TrainArrived(train=f"ICE {n}"), key="a", expires_in="1m" if n == 1 else None)
+        harness.advance("2m")
+        assert ledger() == ["ICE 0", "ICE 2"]
+        harness.dead_lettered(TrainArrived, reason="expired", times=1)
+
     def test_spares_the_neighbours_of_a_chunk(self, harness: Harness, station: Station) -> None:
         station.declare()
         pause_consumer(name=ANNOUNCE, actor=ANA, reason="maintenance", until=harness.now + timedelta(minutes=1))
