@@ -97,7 +97,9 @@ class TestExpiry:
         for n in range(3):
             harness.publish(TrainArrived(train=f"ICE {n}"), key="a", expires_in="1m" if n == 1 else None)
         harness.advance("2m")
-        assert ledger() == ["ICE 0", "ICE 2"]
+        harness.publish(TrainArrived(train="ICE 3"), key="a")  # its dead letter stands by now
+        harness.run()
+        assert ledger() == ["ICE 0", "ICE 2", "ICE 3"]
         harness.dead_lettered(TrainArrived, reason="expired", times=1)
 
     def test_spares_the_neighbours_of_a_chunk(self, harness: Harness, station: Station) -> None:
