@@ -23,6 +23,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 BASE, DEV = ROOT / "requirements" / "base.txt", ROOT / "requirements" / "dev.txt"
 PEERS = ROOT / "requirements" / "peers.txt"
+INSTALLER = ROOT / "requirements" / "installer.txt"
+PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
 ASSETS = ROOT / "scripts" / "assets.py"
 
 
@@ -99,17 +101,44 @@ def install(lock: Path) -> None:
     if is_fresh("dev", [DEV]) or (lock == BASE and is_fresh("base", [BASE])):
         return
     count = sum(1 for line in lock.read_text().splitlines() if "==" in line)
-    uv = shutil.which("uv")
-    with Step(f"Installing {count} locked packages with {'uv' if uv else 'pip; this takes about a minute'}"):
-        if uv:
-            command = [uv, "pip", "install", "--quiet", "--python", str(PYTHON)]
-        else:
-            if subprocess.run([str(PYTHON), "-c", "import pip"], capture_output=True, check=False).returncode:
-                run([str(PYTHON), "-m", "ensurepip"], "pip could not be put into .venv")
-            command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        # The lock is complete: there is nothing to resolve.
-        run([*command, "--no-deps", "--require-hashes", "-r", str(lock)], "The packages were not installed")
+    with Step(f"Installing {count} locked packages; this takes up to a minute"):
+        if not with_uv(lock):
+            with_pip(lock)
     stamp("dev" if lock == DEV else "base", [lock])
+
+
+# The locks are complete: there is nothing to resolve.
+AS_LOCKED = ["--quiet", "--no-deps", "--require-hashes", "-r"]
+
+
+def with_uv(lock: Path) -> bool:
+    """Install with uv, which takes a fraction of pip's time; False where pip has to do it."""
+    if not (uv := shutil.which("uv") or uv_of_our_own()):
+        return False
+    # It trusts its own certificates unless told, reads none of pip's configuration and is no more than a try.
+    command = [uv, "pip", "install", "--python", str(PYTHON), *AS_LOCKED, str(lock)]
+    environment = {"UV_NATIVE_TLS": "1", **os.environ}
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+
+
+def uv_of_our_own() -> str | None:
+    """Put uv into .venv, unless pip was told of an index of its own, which uv would not ask."""
+    ensure_pip()
+    asked = subprocess.run([*PIP, "config", "get", "global.index-url"], capture_output=True, check=False)
+    if asked.returncode == 0 or os.environ.get("PIP_INDEX_URL"):
+        return None
+    got = subprocess.run([*PIP, "install", *AS_LOCKED, str(INSTALLER)], capture_output=True, check=False)
+    return str(PYTHON.with_name("uv")) if got.returncode == 0 else None
+
+
+def with_pip(lock: Path) -> None:
+    ensure_pip()
+    run([*PIP, "install", "--no-compile", *AS_LOCKED, str(lock)], "The packages were not installed")
+
+
+def ensure_pip() -> None:
+    if subprocess.run([*PIP, "--version"], capture_output=True, check=False).returncode:
+        run([str(PYTHON), "-m", "ensurepip"], "pip could not be put into .venv")
 
 
 def start_assets() -> subprocess.Popen[str]:

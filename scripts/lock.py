@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from bootstrap import BASE, DEV, PEERS, ROOT
+from bootstrap import BASE, DEV, INSTALLER, PEERS, ROOT
 
 OPTIONS = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-emit-index-url"]
 
@@ -20,13 +20,13 @@ def main() -> int:
         print("signalbox: `make lock` needs uv on PATH: pip install uv", file=sys.stderr)
         return 1
     command = [uv, "pip", "compile", "--quiet", *OPTIONS, *sys.argv[1:], "pyproject.toml"]
-    peers = str(PEERS.relative_to(ROOT))
-    result = subprocess.run(
-        [uv, "pip", "compile", "--quiet", *OPTIONS, *sys.argv[1:], "--group", "peers", "-o", peers],
-        cwd=ROOT, stdout=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    if result.returncode:
-        return result.returncode
+    for group, lock in (("installer", INSTALLER), ("peers", PEERS)):
+        result = subprocess.run(
+            [*command[:-1], "--group", group, "-o", str(lock.relative_to(ROOT))],
+            cwd=ROOT, stdout=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        if result.returncode:
+            return result.returncode
     base, dev = str(BASE.relative_to(ROOT)), str(DEV.relative_to(ROOT))  # relative: uv writes them into the lock
     # The examples need a library of their own; what stores large bodies at S3 is for those who do.
     for extra in (["--extra", "examples", "-o", base], ["--all-extras", "--group", "dev", "-c", base, "-o", dev]):
