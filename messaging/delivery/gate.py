@@ -29,7 +29,7 @@ _CIRCUIT = [field.name for field in fields(Circuit)]
 WHY_LIMIT = 500
 
 _overridden: frozenset[str] = frozenset()
-"""Consumers that an operator limited although their code does not; read anew with each heartbeat."""
+"""Consumers that an operator limited although their code does not; read as a process begins and with each heartbeat."""
 
 
 @dataclass(frozen=True, kw_only=True)

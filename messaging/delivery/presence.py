@@ -27,7 +27,7 @@ heartbeat_is_on = True
 
 
 after_beat: list[Callable[[], None]] = []
-"""What else a process does with each heartbeat: short, and fit to run in any process."""
+"""What else a process does as it registers and with each heartbeat: short, and fit to run in any process."""
 
 
 class Presence:
@@ -46,6 +46,8 @@ class Presence:
     def start(self) -> None:
         """Register, and keep the heartbeat going from now on."""
         self.register()
+        for act in after_beat:
+            act()
         if not heartbeat_is_on or (self._thread and self._thread.is_alive()):
             return
         self._thread = threading.Thread(target=self._beat_until_stopped, name=f"heartbeat {self.name}", daemon=True)

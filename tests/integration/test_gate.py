@@ -177,6 +177,7 @@ class TestBreaker:
         consumer = station.declare()
         arrive("ICE 1")
         relay()
+        presence()  # asks once, as a worker begins
         with CaptureQueriesContext(connection) as statements:
             assert deliver_once(consumer) == 1
         assert [query["sql"] for query in statements if "messaging_gate" in query["sql"]] == []

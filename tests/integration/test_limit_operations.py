@@ -135,6 +135,13 @@ class TestOverride:
         run_until_idle()
         assert len(ledger()) == 3
 
+    def test_reaches_a_worker_that_begins_later_with_its_first_claim(self, station: Any) -> None:
+        plain = station.declare()
+        arrive("ICE 1", "ICE 2", "ICE 3")
+        relay()
+        override_limits(name=ANNOUNCE, actor=ANA, reason="calm", rate=(2, "1h", None))
+        assert sum(deliver_once(plain) for _ in range(5)) == 2
+
     def test_refuses_what_makes_no_sense(self, guarded: Consumer) -> None:
         for given, field in [
             ({}, "rate"),

@@ -14,7 +14,8 @@ from messaging import database, failpoints, limits
 from messaging.database import sqlite_sql, store
 from messaging.database.connections import text_time
 from messaging.database.sqlite import _take_positions
-from messaging.delivery import gate
+from messaging.delivery import gate, presence
+from messaging.delivery.presence import Presence
 from messaging.models import Schedule
 from messaging.sagas import engine, undoing
 from messaging.sagas.messages import SagaTimedOut
@@ -142,6 +143,39 @@ def without_counting_claims() -> None:
     patched._live_claims = lambda consumer: 0
 
 
+def without_operators_limits() -> None:
+    """A limit that an operator set is kept, and never asked."""
+    patched: Any = gate
+    patched.in_force = lambda consumer, row: (consumer.rate_limit, consumer.concurrency)
+
+
+def without_hearing_of_limits() -> None:
+    """A worker asks once, as it begins, which consumers operators limited."""
+    patched: Any = presence.Presence
+    start, refresh = patched.start, gate.refresh
+
+    def started(mine: Presence) -> None:
+        presence.after_beat.append(refresh)
+        start(mine)
+        presence.after_beat.clear()
+
+    presence.after_beat.clear()
+    patched.start = started
+
+
+def without_asking_at_first() -> None:
+    """A worker begins without asking which consumers operators limited."""
+    patched: Any = presence.Presence
+    start, acts = patched.start, list(presence.after_beat)
+
+    def started(mine: Presence) -> None:
+        presence.after_beat.clear()
+        start(mine)
+        presence.after_beat.extend(acts)
+
+    patched.start = started
+
+
 def without_horizon() -> None:
     """A claim asks neither for a pause nor for a drain."""
     assert sqlite_sql._HORIZON in sqlite_sql.CLAIM
@@ -170,6 +204,9 @@ BY_PART: dict[type[Part], dict[str, Callable[[], None]]] = {
         "rate": without_tokens,
         "concurrency": without_counting_claims,
         "pause and drain": without_horizon,
+        "operators' limits": without_operators_limits,
+        "limits with each heartbeat": without_hearing_of_limits,
+        "limits at the first": without_asking_at_first,
     },
     Asking: {"answer's timeout": without_taking_the_timeout},
     **mutants_of_messages.BY_PART,

@@ -38,7 +38,7 @@ LOOK_EVERY = 25
 @cache
 def template() -> Template:
     """Migrate this process's database, once."""
-    stage.enter(World(0, seams.install))
+    stage.enter(World(0, seams.install, seams.put_away))
     seams.put_in_place()
     call_command("migrate", run_syncdb=True, verbosity=0)
     return Template()
@@ -47,7 +47,7 @@ def template() -> Template:
 def play(seed: int, *, keeps_trace: bool = False) -> Played:
     """Run one seed from beginning to end."""
     prepared = template()
-    world = World(seed, seams.install)
+    world = World(seed, seams.install, seams.put_away)
     stage.enter(world)
     prepared.restore()
     taking_part = parts.draw(seed)
@@ -114,7 +114,7 @@ def _act(world: World, broker: Broker, taking_part: Sequence[Part]) -> list[str]
     monitor.stop()
     world.current = None
     if not is_quiet:
-        return [*world.errors, *monitor.violations, *oracle.leftovers()]
+        return [*world.errors, *monitor.violations, *oracle.leftovers(), "I10 it never came to rest"]
     return [*world.errors, *monitor.violations, *oracle.violations(world, taking_part)]
 
 

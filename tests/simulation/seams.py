@@ -122,13 +122,25 @@ def install(process: Process) -> None:
     """Make the globals of the bus those of this process."""
     own = process.globals
     if not own:
-        own |= {"mine": {}, "sizers": {}, "last": {}, "gated": set(), "stopping": _Event(), "lock": threading.Lock()}
+        own |= {
+            "mine": {},
+            "sizers": {},
+            "last": {},
+            "gated": frozenset(),
+            "stopping": _Event(),
+            "lock": threading.Lock(),
+        }
     patched: Any = presence
     patched._mine, patched._lock = own["mine"], own["lock"]
     patched = loop
     patched._sizers, patched._last_key, patched.stopping = own["sizers"], own["last"], own["stopping"]
     patched = gate
     patched._overridden = own["gated"]
+
+
+def put_away(process: Process) -> None:
+    """Keep what the process has put in place of a global."""
+    process.globals["gated"] = gate._overridden
 
 
 @contextmanager

@@ -56,7 +56,9 @@ class Actor:
 
 
 class World:
-    def __init__(self, seed: int, install: Callable[[Process], None]) -> None:
+    def __init__(
+        self, seed: int, install: Callable[[Process], None], put_away: Callable[[Process], None]
+    ) -> None:  # fmt: skip
         self.seed, self.rng = seed, random.Random(seed)
         self.profile = Profile.draw(self.rng)
         self.now = 0.0
@@ -71,7 +73,7 @@ class World:
         self.errors: list[str] = []
         self._buried: list[Actor] = []
         self._main = getcurrent()
-        self._install = install
+        self._install, self._put_away = install, put_away
 
     # ── What is read ──
 
@@ -156,6 +158,7 @@ class World:
         actor.wakes_at, actor.is_woken = 0.0, None
         self._install(actor.process)
         actor.greenlet.switch()
+        self._put_away(actor.process)
         self.current = None
         if actor.greenlet.dead:
             self.actors.remove(actor)

@@ -1,4 +1,4 @@
-"""Gates: a breaker over an outage, a rate and a concurrency limit, drains and pauses, watched at every claim."""
+"""Gates: a breaker over an outage, limits of the code and of operators, drains and pauses, watched at every claim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from messaging.actors import Actor
 from messaging.consumers import Consumer
 from messaging.delivery import gate, loop
 from messaging.models import Attempt, ConsumerState, DeadLetter, Delivery, Gate, Message, Worker
-from messaging.operations import drain_consumer, pause_consumer, reset_breaker, resume_consumer
+from messaging.operations import (
+    clear_override,
+    drain_consumer,
+    override_limits,
+    pause_consumer,
+    reset_breaker,
+    resume_consumer,
+)
 from messaging.settings import options
 from tests.simulation import stage
 from tests.simulation.actors import Client
@@ -27,7 +34,7 @@ from tests.simulation.oracle import Facts
 from tests.simulation.parts.part import Act, Choice, Part, taken_out
 from tests.simulation.stage import world
 
-CALLER, METERED = "cast.caller", "cast.metered"
+CALLER, METERED, FREE = "cast.caller", "cast.metered", "cast.free"
 RATE, AT_ONCE = Rate(2, per="4s"), 1
 OUTAGE = (3.0, 18.0)
 """Virtual seconds between which calls fail."""
@@ -49,8 +56,13 @@ def meter(event: Called, context: Context) -> None:
     stage.work(0.5)
 
 
+@consumer(Called, name=FREE, retry=SOON, guarantee="at_least_once")
+def call_freely(event: Called, context: Context) -> None:
+    stage.work(0.5)
+
+
 class Gates(Part):
-    consumers = taken_out(CALLER, METERED)
+    consumers = taken_out(CALLER, METERED, FREE)
     ticks = (tasks.pause_drained.run,)
 
     def __init__(self) -> None:
@@ -67,16 +79,22 @@ class Gates(Part):
         return [Client(range(1, 1 + world().rng.randint(2, 4)), _call)]
 
     def choices(self) -> Sequence[Choice]:
-        return (_pause, _drain, _drain, _resume, _reset)
+        return (_pause, _drain, _drain, _resume, _reset, _limit, _limit, _unlimit)
+
+    def is_at_rest(self) -> bool:
+        """Each worker knows by its next heartbeat what operators limited."""
+        limited = set(Gate.objects.filter(overridden_at__isnull=False).values_list("name", flat=True))
+        workers = [each.globals for each in self._monitor.world.processes if each.role == "worker"]
+        return all(each["gated"] == limited for each in workers if each.get("mine"))
 
     def _before_claiming(self, consumer: Consumer, token: UUID, worker: UUID, limit: int, turn: int) -> None:
         """Look inside the transaction of the gate, before anything is claimed."""
         now = clock.now()
         self._asked_at[token] = now
-        if consumer.name == METERED:
+        if consumer.name == METERED or (consumer.name == FREE and _is_limited_for(worker)):
             running = set(_held(consumer.name).values_list("claim_token", flat=True))
             if len(running) >= AT_ONCE:
-                self._monitor.say(f"limit {METERED} is claimed beside {len(running)} claims")
+                self._monitor.say(f"limit {consumer.name} is claimed beside {len(running)} claims")
         if consumer.name == CALLER:
             self._look_at_breaker(token, worker, limit, now)
 
@@ -113,7 +131,7 @@ class Gates(Part):
         sent = set(Sent.objects.filter(what="call").values_list("message_id", flat=True))
         if sent != set(Message.objects.filter(type="cast.Called", causation_id=None).values_list("id", flat=True)):
             yield "I1 calls that were sent and stored differ"
-        for name in (CALLER, METERED):
+        for name in (CALLER, METERED, FREE):
             ended = {
                 *Attempt.objects.filter(consumer=name, outcome="handled").values_list("message_id", flat=True),
                 *DeadLetter.objects.filter(consumer=name).values_list("message_id", flat=True),
@@ -127,6 +145,14 @@ class Gates(Part):
             if passed > most + 0.01:
                 yield f"limit {METERED} passed {passed} from {begins} to {ends}, at most {most:.2f} may"
                 return
+
+
+def _is_limited_for(worker: UUID) -> bool:
+    """Say whether an operator limits FREE and the worker at hand has heard of it, or began after it."""
+    limited = Gate.objects.filter(name=FREE, overridden_at__isnull=False)
+    if gate.is_gated(Gates.consumers[2]):
+        return limited.exists()
+    return Worker.objects.filter(id=worker, started_at__gt=limited.values("overridden_at")[:1]).exists()
 
 
 def _held(name: str) -> Any:
@@ -163,3 +189,13 @@ def _resume(actor: Actor, request: Callable[[], str]) -> Act:
 
 def _reset(actor: Actor, request: Callable[[], str]) -> Act:
     return partial(reset_breaker, kind="consumer", name=CALLER, actor=actor, reason="It is back.", request_id=request())
+
+
+def _limit(actor: Actor, request: Callable[[], str]) -> Act:
+    return partial(
+        override_limits, name=FREE, actor=actor, reason="It is slow.", concurrency=AT_ONCE, request_id=request()
+    )  # fmt: skip
+
+
+def _unlimit(actor: Actor, request: Callable[[], str]) -> Act:
+    return partial(clear_override, name=FREE, actor=actor, reason="It is back.", request_id=request())
