@@ -54,11 +54,13 @@ class Stage:
         self.connection = psycopg.connect(servers.database_url(database), autocommit=True)
 
     def start_consumers(self) -> None:
+        # As the bus's worker does by itself, the peers' bind and prepare the handler's statements on the server.
+        role = {} if self.system.is_bus else {"SIGNALBOX_ROLE": "worker"}
         for command in self.system.commands:
             with self._log.open("ab") as log:
                 process = subprocess.Popen(
-                    command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True,
+                    command, cwd=ROOT, env={**self.environment, **role}, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=log, start_new_session=True,
                 )  # fmt: skip
             self._processes.append(process)
 

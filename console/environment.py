@@ -113,6 +113,11 @@ def secret_key(home: Path, *, embedded: bool) -> str:
 WITHOUT_COMPILING = "-c jit=off"
 """PostgreSQL compiles what it takes for dear: a page's statements over partitions took seconds then, not 20 ms."""
 
+AS_FROM_MEMORY = "-c random_page_cost=1.1"
+"""For tables that are small, hot and indexed, and that PostgreSQL rather reads whole by default (decision 0058)."""
+HANDLES = {"relay", "worker", "scheduler"}
+"""The roles that look for work and do it."""
+
 
 def database(url: str) -> dict[str, object]:
     """Return a Django database entry for a ``postgresql://`` or ``sqlite:///`` URL.
@@ -137,8 +142,13 @@ def database(url: str) -> dict[str, object]:
             f"DATABASE_URL begins with {parts.scheme!r}; use postgresql://user:password@host:port/name."
         )
     options: dict[str, object] = dict(parse_qsl(parts.query))
+    role = text("SIGNALBOX_ROLE")
+    # A worker repeats few statements, those of its handlers; a page's are planned for what it asks for (decision 0056).
+    is_bound_by_server = options.pop("server_side_binding", "true" if role == "worker" else "false") == "true"
     host = str(options.pop("host", "") or parts.hostname or "")
-    given = options.get("options", "")
+    said = " ".join(
+        [WITHOUT_COMPILING, *([AS_FROM_MEMORY] if role in HANDLES else []), str(options.get("options", ""))]
+    )
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -146,7 +156,12 @@ def database(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
         "PORT": str(parts.port or ""),
-        "CONN_MAX_AGE": None if text("SIGNALBOX_ROLE") else 0,
+        "CONN_MAX_AGE": None if role else 0,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"prepare_threshold": 5, **options, "options": f"{WITHOUT_COMPILING} {given}".strip()},
+        "OPTIONS": {
+            "prepare_threshold": 5,
+            "server_side_binding": is_bound_by_server,
+            **options,
+            "options": said.strip(),
+        },
     }

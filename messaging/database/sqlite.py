@@ -113,11 +113,11 @@ class SqliteStore(Store):
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         parameters: dict[str, str | int] = {
-            "token": token.hex, "worker": worker.hex, "consumer": consumer, "alone": alone, "limit": limit,
+            "token": token.hex, "worker": worker.hex, "consumer": consumer, "limit": limit,
             "now": text_time(clock.now()),
         }  # fmt: skip
         with connection.cursor() as cursor:
-            cursor.execute(sql.CLAIM, parameters)
+            cursor.execute(sql.CLAIM_ALONE if alone else sql.CLAIM, parameters)
             return _rows(cursor)
 
     def claim_in_order(self, *, consumer: str, token: UUID, worker: UUID, limit: int, after: str = "") -> Lanes:

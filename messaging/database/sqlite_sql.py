@@ -73,14 +73,16 @@ _HORIZON = f"""coalesce((
             FROM messaging_consumerstate c WHERE c.name = %(consumer)s
         ), '9999-12-31')"""
 
-CLAIM = f"""
+_CLAIM = f"""
 UPDATE messaging_delivery SET claim_token = %(token)s, worker = %(worker)s, claimed_at = %(now)s
 WHERE rowid IN (
     SELECT rowid FROM messaging_delivery
     WHERE consumer = %(consumer)s AND claim_token IS NULL AND position IS NULL AND available_at <= %(now)s
-        AND is_alone = %(alone)s AND created_at <= {_HORIZON}
+        AND {{alone}} AND created_at <= {_HORIZON}
     ORDER BY available_at, message_id LIMIT %(limit)s
 )"""
+CLAIM = _CLAIM.format(alone="NOT is_alone")
+CLAIM_ALONE = _CLAIM.format(alone="is_alone")
 
 _BLOCKS = """
     SELECT 1 FROM messaging_deadletter x

@@ -42,6 +42,11 @@ class Delivery(models.Model):
             ),
             models.Index(
                 fields=["consumer", "available_at"],
+                condition=models.Q(claim_token=None, position=None, is_alone=True),
+                name="delivery_alone",
+            ),
+            models.Index(
+                fields=["consumer", "available_at"],
                 condition=models.Q(claim_token=None, position__isnull=False),
                 name="delivery_ordered",
             ),

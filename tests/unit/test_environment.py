@@ -60,7 +60,37 @@ class TestDatabase:
             "HOST": "db.local",
             "PORT": "6432",
         }
-        assert entry["OPTIONS"] == {"prepare_threshold": 5, "sslmode": "require", "options": "-c jit=off"}
+        assert entry["OPTIONS"] == {
+            "prepare_threshold": 5,
+            "server_side_binding": False,
+            "sslmode": "require",
+            "options": "-c jit=off",
+        }
+
+    @pytest.mark.parametrize(
+        ("role", "given", "is_bound"),
+        [
+            ("worker", "", True),
+            ("worker", "?server_side_binding=false", False),
+            ("web", "", False),
+            ("web", "?server_side_binding=true", True),
+            ("", "", False),
+        ],
+    )
+    def test_binds_parameters_on_the_server_where_handlers_run(
+        self, monkeypatch: pytest.MonkeyPatch, role: str, given: str, is_bound: bool
+    ) -> None:
+        monkeypatch.setenv("SIGNALBOX_ROLE", role)
+        options = env.database(f"postgresql://ann@db/bus{given}")["OPTIONS"]
+        assert isinstance(options, dict)
+        assert options["server_side_binding"] is is_bound
+
+    @pytest.mark.parametrize("role", ["relay", "worker", "scheduler"])
+    def test_prefers_an_index_where_work_is_looked_for(self, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+        monkeypatch.setenv("SIGNALBOX_ROLE", role)
+        options = env.database("postgresql://ann@db/bus?options=-c%20work_mem=8MB")["OPTIONS"]
+        assert isinstance(options, dict)
+        assert options["options"] == "-c jit=off -c random_page_cost=1.1 -c work_mem=8MB"
 
     def test_takes_a_socket_directory_as_host(self) -> None:
         entry = env.database("postgresql://ann@/bus?host=/run/postgresql")
