@@ -232,19 +232,29 @@ SELECT count(*) FROM gone"""
 RELEASE = """
 UPDATE messaging_delivery SET claim_token = NULL, worker = NULL, claimed_at = NULL WHERE claim_token = %s"""
 
-_FIRST = """(
+_UNCLAIMED = "d.claim_token IS NULL AND d.position IS {kind}"
+_WAITING = f"""(
+    SELECT d.consumer FROM messaging_delivery d WHERE {_UNCLAIMED} ORDER BY d.consumer LIMIT 1
+    ) UNION ALL
+    SELECT (
+        SELECT d.consumer FROM messaging_delivery d
+        WHERE {_UNCLAIMED} AND d.consumer > w.consumer ORDER BY d.consumer LIMIT 1
+    ) FROM {{name}} w WHERE w.consumer IS NOT NULL"""
+_FIRST = f"""(
         SELECT d.available_at FROM messaging_delivery d
-        WHERE d.consumer = c.name AND d.claim_token IS NULL AND {kind}
-            AND (c.drain_at IS NULL OR d.created_at <= c.drain_at)
+        WHERE d.consumer = c.name AND {_UNCLAIMED} AND (c.drain_at IS NULL OR d.created_at <= c.drain_at)
         ORDER BY d.available_at LIMIT 1
     )"""
-# The first in the order of an index, for the reason that postgresql_lanes gives: an EXISTS read the backlog of one
-# consumer once for each of the others.
+# Skips from consumer to consumer, of each to its first delivery, in the order of an index. An EXISTS for each consumer
+# read the backlog of one for all others, see postgresql_lanes.
 CLAIMABLE = f"""
+WITH RECURSIVE unordered (consumer) AS ({_WAITING.format(kind="NULL", name="unordered")}),
+ordered (consumer) AS ({_WAITING.format(kind="NOT NULL", name="ordered")})
 SELECT c.name FROM messaging_consumerstate c
+    JOIN (SELECT consumer FROM unordered UNION SELECT consumer FROM ordered) w ON w.consumer = c.name
 WHERE NOT (c.paused_at IS NOT NULL AND (c.paused_until IS NULL OR c.paused_until > clock_timestamp()))
-    AND clock_timestamp() >= least({_FIRST.format(kind="d.position IS NULL")},
-        {_FIRST.format(kind="d.position IS NOT NULL")})"""
+    AND clock_timestamp() >= least({_FIRST.format(kind="NULL")},
+        {_FIRST.format(kind="NOT NULL")})"""
 
 BEAT = """
 UPDATE messaging_worker SET heartbeat_at = clock_timestamp(), is_idle = %s
