@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ DRAIN_SECONDS = 180.0
 
 def main() -> int:
     given = _arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a job in the background is deaf to the first, unless told
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="signalbox-chaos-", dir="/tmp") as name:
         directory = Path(name)
         directory.chmod(0o711)
