@@ -54,7 +54,7 @@ class Stage:
         self.connection = psycopg.connect(servers.database_url(database), autocommit=True)
 
     def start_consumers(self) -> None:
-        # As the bus's worker does by itself, the peers' bind and prepare the handler's statements on the server.
+        # As the bus's worker does by itself: statements of handlers prepared on the server, and planned for memory.
         role = {} if self.system.is_bus else {"SIGNALBOX_ROLE": "worker"}
         for command in self.system.commands:
             with self._log.open("ab") as log:

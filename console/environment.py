@@ -19,7 +19,11 @@ def text(name: str, default: str = "") -> str:
 
 
 def flag(name: str, *, default: bool) -> bool:
-    value = text(name).lower()
+    return switch(name, text(name), default=default)
+
+
+def switch(name: str, given: str, *, default: bool) -> bool:
+    value = given.lower()
     if not value:
         return default
     if value in _TRUE:
@@ -114,9 +118,12 @@ WITHOUT_COMPILING = "-c jit=off"
 """PostgreSQL compiles what it takes for dear: a page's statements over partitions took seconds then, not 20 ms."""
 
 AS_FROM_MEMORY = "-c random_page_cost=1.1"
-"""For tables that are small, hot and indexed, and that PostgreSQL rather reads whole by default (decision 0058)."""
-HANDLES = {"relay", "worker", "scheduler"}
-"""The roles that look for work and do it."""
+PLANNING = {
+    "relay": f"{AS_FROM_MEMORY} -c enable_seqscan=off",
+    "worker": AS_FROM_MEMORY,
+    "scheduler": AS_FROM_MEMORY,
+}
+"""For tables that are hot and indexed, now empty and now large: PostgreSQL rather reads them whole (decision 0058)."""
 
 
 def database(url: str) -> dict[str, object]:
@@ -144,11 +151,11 @@ def database(url: str) -> dict[str, object]:
     options: dict[str, object] = dict(parse_qsl(parts.query))
     role = text("SIGNALBOX_ROLE")
     # A worker repeats few statements, those of its handlers; a page's are planned for what it asks for (decision 0056).
-    is_bound_by_server = options.pop("server_side_binding", "true" if role == "worker" else "false") == "true"
-    host = str(options.pop("host", "") or parts.hostname or "")
-    said = " ".join(
-        [WITHOUT_COMPILING, *([AS_FROM_MEMORY] if role in HANDLES else []), str(options.get("options", ""))]
+    is_bound_by_server = switch(
+        "server_side_binding", str(options.pop("server_side_binding", "")), default=role == "worker"
     )
+    host = str(options.pop("host", "") or parts.hostname or "")
+    said = f"{WITHOUT_COMPILING} {PLANNING.get(role, '')}".strip()
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -162,6 +169,6 @@ def database(url: str) -> dict[str, object]:
             "prepare_threshold": 5,
             "server_side_binding": is_bound_by_server,
             **options,
-            "options": said.strip(),
+            "options": f"{said} {options.get('options', '')}".strip(),
         },
     }

@@ -102,8 +102,8 @@ def install(lock: Path) -> None:
         return
     count = sum(1 for line in lock.read_text().splitlines() if "==" in line)
     with Step(f"Installing {count} locked packages; this takes up to a minute"):
-        if not with_uv(lock):
-            with_pip(lock)
+        if (problem := with_uv(lock)) is not None:
+            with_pip(lock, problem)
     stamp("dev" if lock == DEV else "base", [lock])
 
 
@@ -111,14 +111,17 @@ def install(lock: Path) -> None:
 AS_LOCKED = ["--quiet", "--no-deps", "--require-hashes", "-r"]
 
 
-def with_uv(lock: Path) -> bool:
-    """Install with uv, which takes a fraction of pip's time; False where pip has to do it."""
+def with_uv(lock: Path) -> str | None:
+    """Install with uv, which takes a fraction of pip's time; else return why pip has to do it, "" without uv."""
     if not (uv := shutil.which("uv") or uv_of_our_own()):
-        return False
-    # It trusts its own certificates unless told, reads none of pip's configuration and is no more than a try.
+        return ""
     command = [uv, "pip", "install", "--python", str(PYTHON), *AS_LOCKED, str(lock)]
-    environment = {"UV_NATIVE_TLS": "1", **os.environ}
-    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+    environment = {"UV_NATIVE_TLS": "1", **os.environ}  # the machine's certificates, as pip is usually told to trust
+    try:
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    return result.stderr.strip() if result.returncode else None
 
 
 def uv_of_our_own() -> str | None:
@@ -127,13 +130,18 @@ def uv_of_our_own() -> str | None:
     asked = subprocess.run([*PIP, "config", "get", "global.index-url"], capture_output=True, check=False)
     if asked.returncode == 0 or os.environ.get("PIP_INDEX_URL"):
         return None
-    got = subprocess.run([*PIP, "install", *AS_LOCKED, str(INSTALLER)], capture_output=True, check=False)
+    command = [*PIP, "install", "--only-binary", ":all:", *AS_LOCKED, str(INSTALLER)]
+    got = subprocess.run(command, capture_output=True, check=False)
     return str(PYTHON.with_name("uv")) if got.returncode == 0 else None
 
 
-def with_pip(lock: Path) -> None:
-    ensure_pip()
-    run([*PIP, "install", "--no-compile", *AS_LOCKED, str(lock)], "The packages were not installed")
+def with_pip(lock: Path, problem: str) -> None:
+    """Install with pip; ``problem`` is what uv said, told as well if neither can."""
+    try:
+        ensure_pip()
+        run([*PIP, "install", "--no-compile", *AS_LOCKED, str(lock)], "The packages were not installed")
+    except Failure as failure:
+        raise Failure(f"{failure}" + (f"\nuv had said:\n{problem[-3000:]}" if problem else "")) from failure
 
 
 def ensure_pip() -> None:

@@ -45,9 +45,9 @@ class Presence:
 
     def start(self) -> None:
         """Register, and keep the heartbeat going from now on."""
-        self.register()
         for act in after_beat:
-            act()
+            act()  # first: one that fails leaves no worker behind that nobody is
+        self.register()
         if not heartbeat_is_on or (self._thread and self._thread.is_alive()):
             return
         self._thread = threading.Thread(target=self._beat_until_stopped, name=f"heartbeat {self.name}", daemon=True)

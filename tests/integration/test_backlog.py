@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
-from console.environment import AS_FROM_MEMORY
+from console.environment import PLANNING
 from messaging import clock
 from messaging.database import store
 from messaging.ids import new_id
@@ -43,15 +44,25 @@ def mislead(consumer: str, *, is_ordered: bool) -> None:
     Delivery.objects.filter(position__isnull=is_ordered).delete()
 
 
-def read_by(look: Callable[[], Any], *, option: str = "") -> int:
+def read_by(look: Callable[[], Any]) -> int:
     """Return how many deliveries the server fetches for ``look``."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL stats_fetch_consistency = none")
-        if option:
-            cursor.execute(f"SET LOCAL {option.removeprefix('-c ')}")
         before = _read(cursor)
         look()
         return _read(cursor) - before
+
+
+@contextmanager
+def planning_as(role: str) -> Iterator[None]:
+    """Let the server plan as it does for a process of this role."""
+    chosen = dict(each.split("=") for each in PLANNING[role].split("-c ")[1:])
+    with connection.cursor() as cursor:
+        for name, value in chosen.items():
+            cursor.execute(f"SET {name} = {value}")
+        yield
+        for name in chosen:
+            cursor.execute(f"RESET {name}")
 
 
 def _read(cursor: Any) -> int:
@@ -81,12 +92,24 @@ class TestLook:
     def test_for_another_consumer_reads_nothing_of_this_one(self) -> None:
         fill(RESERVE, is_ordered=True)
         mislead(RESERVE, is_ordered=True)
-        assert read_by(lambda: claim(MAIL, alone=False)) < 100
-        assert read_by(lambda: claim(RESERVE, alone=False), option=AS_FROM_MEMORY) < 100
+        with planning_as("worker"):
+            assert read_by(lambda: claim(MAIL, alone=False)) < 100
+            assert read_by(lambda: claim(RESERVE, alone=False)) < 100
 
     @pytest.mark.parametrize("is_analysed", [False, True])
     def test_takes_a_chunk_without_reading_what_waits_behind_it(self, is_analysed: bool) -> None:
         fill(RESERVE, is_ordered=False)
         if is_analysed:
             mislead(RESERVE, is_ordered=False)
-        assert read_by(lambda: claim(RESERVE, alone=False), option=AS_FROM_MEMORY) < 500
+        with planning_as("worker"):
+            assert read_by(lambda: claim(RESERVE, alone=False)) < 500
+
+    def test_reads_no_more_where_it_was_planned_on_an_empty_table(self) -> None:
+        fill(RESERVE, is_ordered=False)
+        Delivery.objects.all().delete()
+        with planning_as("relay"), connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE messaging_delivery")
+            for _ in range(10):
+                assert store().claimable() == []  # prepared by now, and planned for no rows
+            fill(RESERVE, is_ordered=False)
+            assert read_by(lambda: store().claimable()) < 100

@@ -85,12 +85,25 @@ class TestDatabase:
         assert isinstance(options, dict)
         assert options["server_side_binding"] is is_bound
 
-    @pytest.mark.parametrize("role", ["relay", "worker", "scheduler"])
-    def test_prefers_an_index_where_work_is_looked_for(self, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    @pytest.mark.parametrize(
+        ("role", "said"),
+        [
+            ("relay", "-c random_page_cost=1.1 -c enable_seqscan=off"),
+            ("worker", "-c random_page_cost=1.1"),
+            ("scheduler", "-c random_page_cost=1.1"),
+        ],
+    )
+    def test_prefers_an_index_where_work_is_looked_for(
+        self, monkeypatch: pytest.MonkeyPatch, role: str, said: str
+    ) -> None:
         monkeypatch.setenv("SIGNALBOX_ROLE", role)
         options = env.database("postgresql://ann@db/bus?options=-c%20work_mem=8MB")["OPTIONS"]
         assert isinstance(options, dict)
-        assert options["options"] == "-c jit=off -c random_page_cost=1.1 -c work_mem=8MB"
+        assert options["options"] == f"-c jit=off {said} -c work_mem=8MB"
+
+    def test_refuses_what_is_no_switch(self) -> None:
+        with pytest.raises(ImproperlyConfigured, match="server_side_binding='perhaps'"):
+            env.database("postgresql://ann@db/bus?server_side_binding=perhaps")
 
     def test_takes_a_socket_directory_as_host(self) -> None:
         entry = env.database("postgresql://ann@/bus?host=/run/postgresql")
