@@ -66,7 +66,8 @@ def override_limits(
 ) -> None:  # fmt: skip
     """Put a rate (count, per, burst), a concurrency or both in place of the code's, until they are cleared.
 
-    They hold for new claims. Where the code has no limit at all, workers heed it from their next heartbeat on.
+    They hold for new claims. Where the code has no limit at all, workers heed it from their next heartbeat on,
+    and one that begins from its first claim.
     """
 
     def act() -> None:
