@@ -355,6 +355,8 @@ class TestClaim:
         asked: list[str] = []
         consumer = station.declare(lambda event, context: write(event.train))
         arrive("ICE 1")
+        run_until_idle()  # a worker that has begun: it no longer registers, nor reads limits before its claim
+        arrive("ICE 2")
         relay()
 
         def is_usable() -> bool:
@@ -367,7 +369,7 @@ class TestClaim:
             patch.setattr(wrapper, "health_check_done", False)  # as before every task of a worker
             patch.setattr(wrapper, "is_usable", is_usable)
             deliver_waiting(consumer.name)
-        assert (ledger(), asked) == (["ICE 1"], [])
+        assert (ledger(), asked) == (["ICE 1", "ICE 2"], [])
 
     def test_leaves_a_trace_before_the_handler_runs(self, station: Any) -> None:
         seen = []

@@ -63,8 +63,8 @@ class Asking(Part):
     def violations(self, facts: Facts) -> Iterator[str]:
         asked = dict(Sent.objects.filter(what="ask").values_list("message_id", "number"))
         # A dead letter that its copy reopened names the last copy only, the audit all of them.
-        resubmitted = AuditRecord.objects.filter(action="dead_letter.resubmit").values_list("details", flat=True)
-        copies = {UUID(details["copy_id"]) for details in resubmitted}
+        resubmitted = AuditRecord.objects.filter(action="dead_letter.resubmit", outcome="done")
+        copies = {UUID(details["copy_id"]) for details in resubmitted.values_list("details", flat=True)}
         stored = set(Message.objects.filter(type="cast.Asked").values_list("id", flat=True)) - copies
         if set(asked) != stored:
             yield f"I1 {len(asked)} commands were sent, {len(stored)} are stored"

@@ -74,7 +74,9 @@ def _wrong(definition: Definition, moves: list[SagaTransition]) -> Iterator[str]
 
 
 def _was_hastened(move: SagaTransition) -> bool:
-    return AuditRecord.objects.filter(action="message.hasten", target=f"message:{move.message_id}").exists()
+    return AuditRecord.objects.filter(
+        action="message.hasten", outcome="done", target=f"message:{move.message_id}"
+    ).exists()
 
 
 def _left(row: SagaInstance, moves: list[SagaTransition]) -> Iterator[str]:
