@@ -67,6 +67,7 @@ class Relay:
         self._due_at = 0.0
         self._rescue_at = 0.0
         self._shut: frozenset[str] = frozenset()
+        self._woken: set[str] = set()
         self._outstanding: Outstanding = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -116,27 +117,50 @@ class Relay:
             wait = FIRST_WAIT if hints.wait(wait) else min(wait * 2, options().poll_seconds)
 
     def step(self) -> int:
-        """Relay one batch, look for forgotten work when it is time to, wake whom that concerns; return rows taken."""
-        now = time.monotonic()
-        if now >= self._due_at:
-            firing.fire_due()
-            if store().move_due(options().relay_batch) < options().relay_batch:
-                self._due_at = now + options().poll_seconds
+        """Relay a batch, do the chores whose time has come, and relay after each of them; return rows taken.
+
+        So what a chore made goes out at once, and what came meanwhile waits for no other chore.
+        """
+        self._woken.clear()
+        taken = self._relay()
+        for chore in self._chores(time.monotonic()):
+            chore()
+            taken += self._relay()
+        if taken:
+            signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
+        return taken
+
+    def _relay(self) -> int:
         relayed = fan_out()
-        self._wake_for(relayed.deliveries)  # first, so that a new message waits for no housekeeping
+        self._wake_for(relayed.deliveries)
+        self._woken.update(relayed.deliveries)
+        return relayed.taken
+
+    def _chores(self, now: float) -> list[Callable[[], object]]:
+        """Return what is to be done now, and note when it is again."""
+        chores: list[Callable[[], object]] = []
+        if now >= self._due_at:
+            self._due_at = now + options().poll_seconds
+            chores.append(self._move_due)
         if now >= self._rescue_at:
             self._rescue_at = now + RESCUE_EVERY
-            rescue.rescue()
+            chores.append(rescue.rescue)
         if now >= self._look_at:
-            # Retries that came due, resumed consumers, wake-ups that the broker lost.
             self._look_at = now + options().poll_seconds
-            self._shut = gate.shut()
-            pressure.note()
-            most = options().chunk_limit * options().wakeups_per_consumer
-            self._wake_for({name: most for name in store().claimable() if name not in relayed.deliveries})
-        if relayed.taken:
-            signals.changed.send_robust(None, topics=frozenset({"messages", "consumers"}))
-        return relayed.taken
+            chores.append(self._wake_forgotten)
+        return chores
+
+    def _move_due(self) -> None:
+        firing.fire_due()
+        if store().move_due(options().relay_batch) == options().relay_batch:
+            self._due_at = 0.0  # there may be more
+
+    def _wake_forgotten(self) -> None:
+        """Wake for retries that came due, for resumed consumers, and where the broker lost a wake-up."""
+        self._shut = gate.shut()
+        pressure.note()
+        most = options().chunk_limit * options().wakeups_per_consumer
+        self._wake_for({name: most for name in store().claimable() if name not in self._woken})
 
     def _wake_for(self, deliveries: Mapping[str, int]) -> None:
         work = {name: count for name, count in deliveries.items() if name not in self._shut and _is_worth_waking(name)}

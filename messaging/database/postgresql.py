@@ -108,6 +108,11 @@ class PostgresStore(Store):
             counts = dict(cursor.execute(sql.RELAY_CHOSEN, (*columns, packed, chosen, traced)).fetchall())
         return _relayed(counts)
 
+    def is_ripe(self, *, consumer: str, size: int, seconds: float) -> bool:
+        with _cursor() as cursor:
+            given = {"consumer": consumer, "size": size, "seconds": seconds}
+            return bool(cursor.execute(sql.RIPE, given).fetchall()[0][0])
+
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         given = {"consumer": consumer, "token": token, "worker": worker, "limit": limit}
         with _cursor() as cursor:
@@ -141,17 +146,8 @@ class PostgresStore(Store):
 
     def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
         with _cursor() as cursor:
-            cursor.execute(
-                sql.SETTLE,
-                (
-                    token,
-                    [row.message_id for row in rows],
-                    *_columns([_attempt(row) for row in rows], 12),
-                    b"".join(row.id.bytes for row in rows),
-                    *_columns([_delta(delta) for delta in deltas], 7),
-                ),
-            )
-            return int((cursor.fetchone() or (0,))[0])
+            given = {"token": token, **_attempts(rows), **_deltas(deltas)}
+            return int((cursor.execute(sql.SETTLE, given).fetchone() or (0,))[0])
 
     def release(self, token: UUID) -> int:
         with _cursor() as cursor:
@@ -231,20 +227,34 @@ def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _attempt(row: AttemptRow) -> tuple[Any, ...]:
-    error = row.error
-    return (
-        row.id, row.message_id, row.consumer, row.run, row.number, row.outcome, row.started_at, row.duration_us,
-        row.worker, error.type if error else None, error.message if error else None,
-        error.fingerprint if error else None,
-    )  # fmt: skip
+def _attempts(rows: Sequence[AttemptRow]) -> dict[str, Any]:
+    """What they have in common is given once, and no errors where nothing failed: an array's items are dear."""
+    errors = [row.error for row in rows] if any(row.error for row in rows) else None
+    return {
+        "consumer": rows[0].consumer, "outcome": rows[0].outcome, "worker": rows[0].worker,
+        "ids": [row.id for row in rows],
+        "sealable": b"".join(row.id.bytes for row in rows),
+        "messages": [row.message_id for row in rows],
+        "runs": [row.run for row in rows],
+        "numbers": [row.number for row in rows],
+        "started": [row.started_at for row in rows],
+        "durations": [row.duration_us for row in rows],
+        "error_types": errors and [error and error.type for error in errors],
+        "error_messages": errors and [error and error.message for error in errors],
+        "fingerprints": errors and [error and error.fingerprint for error in errors],
+    }  # fmt: skip
 
 
-def _delta(delta: Delta) -> tuple[Any, ...]:
-    return (
-        delta.consumer, delta.type, delta.outcome, delta.count, delta.duration_us, delta.critical_us,
-        json.dumps(delta.buckets),
-    )  # fmt: skip
+def _deltas(deltas: Sequence[Delta]) -> dict[str, Any]:
+    return {
+        "delta_consumers": [delta.consumer for delta in deltas],
+        "delta_types": [delta.type for delta in deltas],
+        "delta_outcomes": [delta.outcome for delta in deltas],
+        "counts": [delta.count for delta in deltas],
+        "delta_durations": [delta.duration_us for delta in deltas],
+        "criticals": [delta.critical_us for delta in deltas],
+        "buckets": [json.dumps(delta.buckets) for delta in deltas],
+    }
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:

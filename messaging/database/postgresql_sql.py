@@ -174,6 +174,16 @@ RELAY_CHOSEN = _RELAY.format(
     )""",
 )
 
+_DUE = """(
+    SELECT available_at FROM messaging_delivery
+    WHERE consumer = %(consumer)s AND claim_token IS NULL AND position IS {kind} AND available_at <= clock_timestamp()
+    ORDER BY available_at LIMIT %(size)s
+)"""
+# Each half reads no more than a batch, from its index.
+RIPE = f"""
+SELECT count(*) >= %(size)s OR min(available_at) <= clock_timestamp() - make_interval(secs => %(seconds)s)
+FROM ({_DUE.format(kind="NULL")} UNION ALL {_DUE.format(kind="NOT NULL")}) AS due"""
+
 # MATERIALIZED: as a plain subquery the planner may run it again for each row, and each time it takes as many more.
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
@@ -212,19 +222,24 @@ LOCK_CHUNK_IN_ORDER = _LOCK.format(turn=_TURN, only=lanes.MAY_RUN, order="d.posi
 
 SETTLE = """
 WITH gone AS (
-    DELETE FROM messaging_delivery WHERE claim_token = %s AND message_id = ANY (%s::uuid[]) RETURNING 1
+    DELETE FROM messaging_delivery WHERE claim_token = %(token)s AND message_id = ANY (%(messages)s::uuid[]) RETURNING 1
 ), history AS (
     INSERT INTO messaging_attempt (id, message_id, consumer, run, number, outcome, started_at, duration_us, worker,
         error_type, error_message, fingerprint)
-    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::timestamptz[],
-        %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[])
+    SELECT id, message_id, %(consumer)s, run, number, %(outcome)s, started_at, duration_us, %(worker)s, error_type,
+        error_message, fingerprint
+    FROM unnest(%(ids)s::uuid[], %(messages)s::uuid[], %(runs)s::int[], %(numbers)s::int[],
+        %(started)s::timestamptz[], %(durations)s::bigint[], %(error_types)s::text[], %(error_messages)s::text[],
+        %(fingerprints)s::text[])
+        AS a (id, message_id, run, number, started_at, duration_us, error_type, error_message, fingerprint)
 ), unsealed AS (
-    INSERT INTO messaging_unsealedrecords (kind, ids) VALUES ('attempt', %s)
+    INSERT INTO messaging_unsealedrecords (kind, ids) VALUES ('attempt', %(sealable)s)
 ), counted AS (
     INSERT INTO messaging_rollupdelta (minute, consumer, type, outcome, count, duration_us, critical_us, buckets)
     SELECT date_trunc('minute', statement_timestamp()), consumer, type, outcome, count, duration_us, critical_us,
         buckets::jsonb
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
+    FROM unnest(%(delta_consumers)s::text[], %(delta_types)s::text[], %(delta_outcomes)s::text[], %(counts)s::bigint[],
+        %(delta_durations)s::bigint[], %(criticals)s::bigint[], %(buckets)s::text[])
         AS d (consumer, type, outcome, count, duration_us, critical_us, buckets)
 )
 SELECT count(*) FROM gone"""

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
@@ -110,6 +110,13 @@ class SqliteStore(Store):
             contexts = tuple(context for (context,) in cursor.fetchall()) if traced else ()
             cursor.execute("DELETE FROM messaging_outboxentry WHERE id BETWEEN %s AND %s", [first, last])
         return Relayed(taken=taken, deliveries=deliveries, contexts=contexts)
+
+    def is_ripe(self, *, consumer: str, size: int, seconds: float) -> bool:
+        now = clock.now()
+        old = text_time(now - timedelta(seconds=seconds))
+        with connection.cursor() as cursor:
+            cursor.execute(sql.RIPE, {"consumer": consumer, "size": size, "now": text_time(now), "old": old})
+            return bool(cursor.fetchone()[0])
 
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         parameters: dict[str, str | int] = {

@@ -73,6 +73,15 @@ _HORIZON = f"""coalesce((
             FROM messaging_consumerstate c WHERE c.name = %(consumer)s
         ), '9999-12-31')"""
 
+_DUE = """SELECT * FROM (
+    SELECT available_at FROM messaging_delivery
+    WHERE consumer = %(consumer)s AND claim_token IS NULL AND position IS {kind} AND available_at <= %(now)s
+    ORDER BY available_at LIMIT %(size)s
+)"""
+RIPE = f"""
+SELECT count(*) >= %(size)s OR min(available_at) <= %(old)s
+FROM ({_DUE.format(kind="NULL")} UNION ALL {_DUE.format(kind="NOT NULL")})"""
+
 _CLAIM = f"""
 UPDATE messaging_delivery SET claim_token = %(token)s, worker = %(worker)s, claimed_at = %(now)s
 WHERE rowid IN (

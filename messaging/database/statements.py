@@ -159,6 +159,10 @@ class Store(ABC):
         """Turn up to ``limit`` outbox rows into one delivery per subscription, and delete them."""
 
     @abstractmethod
+    def is_ripe(self, *, consumer: str, size: int, seconds: float) -> bool:
+        """Say whether ``size`` unclaimed deliveries of a consumer are due, or one has been for ``seconds``."""
+
+    @abstractmethod
     def claim(self, *, consumer: str, token: UUID, worker: UUID, limit: int, alone: bool) -> int:
         """Put ``token`` on up to ``limit`` due, unclaimed deliveries of a consumer that is not paused.
 
@@ -187,7 +191,10 @@ class Store(ABC):
 
     @abstractmethod
     def settle(self, *, token: UUID, rows: Sequence[AttemptRow], deltas: Sequence[Delta]) -> int:
-        """Delete the deliveries, append their attempts and deltas; return how many left. Needs a transaction."""
+        """Delete the deliveries, append their attempts and deltas; return how many left. Needs a transaction.
+
+        The attempts are of one consumer and worker, and came to one outcome.
+        """
 
     @abstractmethod
     def release(self, token: UUID) -> int:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Min
 from django.db.utils import DatabaseError
 
 from messaging import failpoints
@@ -29,7 +27,6 @@ from messaging.delivery.presence import pause
 from messaging.delivery.sizing import Sizer
 from messaging.delivery.together import Together, execute_together, read_together
 from messaging.errors import RetryLater, StaleClaim
-from messaging.models import Delivery
 
 log = logging.getLogger("messaging.delivery")
 
@@ -54,15 +51,8 @@ def is_ripe(consumer: Consumer) -> bool:
 
     Claims in parallel may find fewer than were counted here: a smaller batch is harmless.
     """
-    if consumer.batch is None:
-        return True
-    now = store().now()
-    due = Delivery.objects.filter(consumer=consumer.name, claim_token=None, available_at__lte=now)
-    found = due.order_by("available_at")[: consumer.batch.size].aggregate(count=Count("*"), oldest=Min("available_at"))
-    if not found["count"]:
-        return False
-    is_old = found["oldest"] <= now - timedelta(seconds=consumer.batch.wait)
-    return bool(is_old or found["count"] >= consumer.batch.size)
+    batch = consumer.batch
+    return batch is None or store().is_ripe(consumer=consumer.name, size=batch.size, seconds=batch.wait)
 
 
 def deliver_batch(consumer: Consumer, token: UUID, *, count: int) -> None:
@@ -188,5 +178,4 @@ def _settled_first(consumer: Consumer, token: UUID, ids: Sequence[UUID] | None) 
 
 def _settle(token: UUID, together: Together) -> None:
     together.executions[0].published = together.published
-    settling.settle_done(token, together.executions)
-    settling.count_batch(together.executions[0].row.consumer)
+    settling.settle_done(token, together.executions, is_batch=True)

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
-from messaging import failpoints, logs, policy, rollups
+from messaging import failpoints, logs, policy
 from messaging.consumers import Consumer
 from messaging.database import put, store
-from messaging.database.statements import AttemptRow, Claimed
+from messaging.database.statements import AttemptRow, Claimed, Delta
 from messaging.delivery import spans
 from messaging.delivery.execution import Execution
 from messaging.delivery.presence import presence
@@ -24,8 +24,12 @@ from messaging.rollups import Outcome as Counted
 Outcome = Attempt.Outcome
 
 
-def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = Outcome.HANDLED) -> None:
+def settle_done(
+    token: UUID, executions: Sequence[Execution], *, outcome: str = Outcome.HANDLED, is_batch: bool = False
+) -> None:
     """Settle deliveries as done. Needs the transaction in which their rows were locked.
+
+    ``is_batch``: one call of the handler did them all, and is counted: deliveries over calls is the size in use.
 
     Raises:
         StaleClaim: a row left while it was held; the caller's transaction must roll back.
@@ -35,6 +39,8 @@ def settle_done(token: UUID, executions: Sequence[Execution], *, outcome: str = 
         put(follow_ups)
     rows = [_attempt(execution, outcome) for execution in executions]
     deltas = deltas_of(_counted(execution, outcome) for execution in executions)
+    if is_batch:
+        deltas.append(Delta(executions[0].row.consumer, "", BATCHES, count=1))
     if store().settle(token=token, rows=rows, deltas=deltas) != len(rows):
         raise StaleClaim
     logs.after_commit(executions, outcome)
@@ -172,11 +178,6 @@ def _attempt(execution: Execution, outcome: str) -> AttemptRow:
         duration_us=execution.duration_us, worker=presence().name, critical_us=execution.critical_us,
         error=describe(execution.error, consumer=row.consumer) if execution.error else None,
     )  # fmt: skip
-
-
-def count_batch(consumer: str) -> None:
-    """Count one call of a batch handler: handled deliveries over calls is the size in use. Needs a transaction."""
-    rollups.count(consumer, BATCHES, 1)
 
 
 def record_dropped(execution: Execution) -> None:

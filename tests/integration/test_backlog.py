@@ -104,6 +104,13 @@ class TestLook:
         with planning_as("worker"):
             assert read_by(lambda: claim(RESERVE, alone=False)) < 500
 
+    @pytest.mark.parametrize("is_ordered", [False, True])
+    def test_whether_a_batch_is_full_reads_one_batch(self, is_ordered: bool) -> None:
+        fill(RESERVE, is_ordered=is_ordered)
+        mislead(RESERVE, is_ordered=is_ordered)
+        with planning_as("worker"):
+            assert read_by(lambda: store().is_ripe(consumer=RESERVE, size=100, seconds=60.0)) < 500
+
     def test_reads_no_more_where_it_was_planned_on_an_empty_table(self) -> None:
         fill(RESERVE, is_ordered=False)
         Delivery.objects.all().delete()

@@ -146,6 +146,25 @@ class TestRelayProcess:
         assert ANNOUNCE in store().claimable()
 
 
+class TestStep:
+    def test_lets_no_message_wait_for_two_chores(self, station: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each chore takes statements of its own; what comes meanwhile goes out before the next begins."""
+        station.declare()
+        found: list[int] = []
+
+        def act() -> None:
+            found.append(OutboxEntry.objects.count())
+            arrive("ICE 2")
+
+        for each in ("firing.fire_due", "rescue.rescue", "pressure.note"):
+            monkeypatch.setattr(f"messaging.relay.{each}", act)
+        monkeypatch.setattr("messaging.relay.wake", lambda work, known: None)
+        arrive("ICE 1")
+        assert Relay().step() == 4
+        assert found == [0, 0, 0]
+        assert Delivery.objects.filter(consumer=ANNOUNCE).count() == 4
+
+
 def directed(message: Message, *, consumer: str, run: int) -> Envelope:
     return Envelope(
         id=message.id, type=message.type, version=message.version, kind=message.kind, source=message.source,
