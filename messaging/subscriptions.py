@@ -80,12 +80,11 @@ def _tell(consumers: list[Consumer], now: datetime, *, is_deploy: bool) -> None:
     for declared in consumers:
         row = known.get(declared.name)
         if row is None:
-            fresh.append(ConsumerState(name=declared.name, synced_at=now, **_told(declared), **_routed(declared)))
+            fresh.append(ConsumerState(name=declared.name, synced_at=now, **_told(declared), **_deployed(declared)))
             continue
         if is_deploy:
             reschedule(declared, row.policy, now)
-        # A relay of the release before that starts again must not undo what decides where messages go.
-        wanted = {**_told(declared), **_routed(declared)} if is_deploy else _told(declared)
+        wanted = {**_told(declared), **_deployed(declared)} if is_deploy else _told(declared)
         if changes := {field: value for field, value in wanted.items() if getattr(row, field) != value}:
             ConsumerState.objects.filter(name=declared.name).update(**changes, synced_at=now)
         else:
@@ -99,15 +98,21 @@ def _told(declared: Consumer) -> dict[str, Any]:
     return {
         "queue": declared.queue, "guarantee": declared.guarantee, "handler": declared.path,
         "description": (declared.handler.__doc__ or "").strip().split("\n\n")[0],
-        "policy": declared.retry.describe(), "retired_at": None,
+        "retired_at": None,
         "batch_size": declared.batch.size if declared.batch else None,
         "batch_seconds": declared.batch.wait if declared.batch else None,
         "limits": declared.limits, "backlog_limit": declared.backlog_limit,
     }  # fmt: skip
 
 
-def _routed(declared: Consumer) -> dict[str, Any]:
+def _deployed(declared: Consumer) -> dict[str, Any]:
+    """Return what only a deploy changes.
+
+    A relay of the release before that starts again must not undo what decides where messages go. One of the new
+    release that starts before the deploy must not hide from it that the policy changed, and what waits has to move.
+    """
     return {
+        "policy": declared.retry.describe(),
         "is_ordered": declared.is_ordered, "on_failure": declared.on_failure if declared.is_ordered else "",
         "filter": declared.filter,
     }  # fmt: skip

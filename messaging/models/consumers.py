@@ -16,6 +16,7 @@ class ConsumerState(models.Model):
     description = models.TextField(blank=True)
     handler = models.CharField(max_length=300)
     policy = models.JSONField(default=dict)
+    """The retry policy as deployed: what waits was placed by it."""
     is_ordered = models.BooleanField(db_default=False)
     on_failure = models.CharField(max_length=8, blank=True, db_default="")
     """Of an ordered consumer: "block" or "skip" what follows a dead letter with the same key."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from console.management.commands import up
 from messaging import OperationRefused, Retry
 from messaging.consumers import consumer
 from messaging.delivery.loop import deliver_once
@@ -17,6 +19,7 @@ from messaging.operations import (
     hasten_deliveries,
     replay_dead_letters,
 )
+from messaging.settings import options
 from messaging.subscriptions import synchronise
 from messaging.testing import run_until_idle
 from messaging.verification import verify
@@ -24,6 +27,7 @@ from tests.factories import ANA, ANNOUNCE, EVE, TrainArrived, arrive, claim, dea
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LATER = Retry(immediate=0, delays=("10m", "1h"))
+Configure = Callable[..., None]
 
 
 class Points:
@@ -38,6 +42,18 @@ class Points:
 
 
 @pytest.fixture
+def configure(settings: Any) -> Iterator[Configure]:
+    """Changes the settings of the bus, for one test."""
+
+    def change(**given: Any) -> None:
+        settings.MESSAGING = {**settings.MESSAGING, **given}
+        options.cache_clear()
+
+    yield change
+    options.cache_clear()
+
+
+@pytest.fixture
 def points(station: Any) -> Points:
     points = Points()
     station.declare(points.handle, retry=LATER)
@@ -48,6 +64,12 @@ def waiting(*trains: str) -> list[DeliveryId]:
     ids = [DeliveryId(message_id=id, consumer=ANNOUNCE) for id in arrive(*trains)]
     run_until_idle()
     return ids
+
+
+def delays(*ids: DeliveryId) -> list[float]:
+    """Return how many seconds after its failure each is due again."""
+    rows = [pending(id.message_id) for id in ids]
+    return [(row.available_at - row.failed_at).total_seconds() for row in rows if row.failed_at]
 
 
 class TestHasten:
@@ -134,10 +156,6 @@ class TestIgnored:
 
 
 class TestChangedPolicy:
-    def delays(self, *ids: DeliveryId) -> list[float]:
-        rows = [pending(id.message_id) for id in ids]
-        return [(row.available_at - row.failed_at).total_seconds() for row in rows if row.failed_at]
-
     def release(self, station: Any, points: Points, retry: Retry) -> None:
         """Deploy the consumer with another policy."""
         station.forget(ANNOUNCE)
@@ -146,9 +164,9 @@ class TestChangedPolicy:
 
     def test_applies_to_what_already_waits_counted_from_its_failure(self, points: Points, station: Any) -> None:
         ids = waiting("ICE 1", "ICE 2")
-        assert self.delays(*ids) == [600, 600]
+        assert delays(*ids) == [600, 600]
         self.release(station, points, Retry(immediate=0, delays=("30m",)))
-        assert self.delays(*ids) == [1800, 1800]
+        assert delays(*ids) == [1800, 1800]
 
     def test_gives_one_last_try_to_what_it_would_have_given_up(self, points: Points, station: Any) -> None:
         (id,) = waiting("ICE 1")
@@ -159,7 +177,7 @@ class TestChangedPolicy:
     def test_follows_the_case_of_the_error_that_it_failed_with(self, points: Points, station: Any) -> None:
         (id,) = waiting("ICE 1")
         self.release(station, points, LATER.on(LookupError, retry=Retry(immediate=0, delays=("2h",))))
-        assert self.delays(id) == [7200]
+        assert delays(id) == [7200]
 
     def test_leaves_what_was_hastened_or_put_off(self, points: Points, station: Any) -> None:
         (id,) = waiting("ICE 1")
@@ -172,4 +190,30 @@ class TestChangedPolicy:
     def test_is_left_to_the_deploy_by_a_relay_that_starts(self, points: Points, station: Any) -> None:
         (id,) = waiting("ICE 1")
         station.declare(points.handle, retry=Retry(immediate=0, delays=("30m",)))
-        assert self.delays(id) == [600]
+        assert delays(id) == [600]
+        self.release(station, points, Retry(immediate=0, delays=("30m",)))
+        assert delays(id) == [1800]
+
+    def test_is_moved_back_by_the_deploy_that_takes_it_back(self, points: Points, station: Any) -> None:
+        (id,) = waiting("ICE 1")
+        self.release(station, points, Retry(immediate=0, delays=("30m",)))
+        station.declare(points.handle, retry=LATER)  # a relay of the release before starts again
+        assert delays(id) == [1800]
+        self.release(station, points, LATER)
+        assert delays(id) == [600]
+
+    def test_of_the_settings_applies_too(self, points: Points, station: Any, configure: Configure) -> None:
+        configure(retry_immediate=0, retry_delays=("10m",))
+        station.declare(points.handle)
+        (id,) = waiting("ICE 1")
+        configure(retry_delays=("30m",))
+        synchronise()  # what a relay does that starts before the deploy
+        assert delays(id) == [600]
+        synchronise(is_deploy=True)
+        assert delays(id) == [1800]
+
+    def test_applies_when_all_of_the_bus_starts_as_one_process(self, points: Points, station: Any) -> None:
+        (id,) = waiting("ICE 1")
+        station.declare(points.handle, retry=Retry(immediate=0, delays=("30m",)))
+        up.Command().migrate()
+        assert delays(id) == [1800]

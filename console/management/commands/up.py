@@ -17,6 +17,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from console import environment as env
 from console import web
+from messaging.scheduling.synchronising import synchronise_schedules
+from messaging.subscriptions import synchronise
 
 
 class Command(BaseCommand):
@@ -59,6 +61,11 @@ class Command(BaseCommand):
             self.stdout.write(f"Migrating the database: {len(plan)} steps")
             self.stdout.flush()
             call_command("migrate", verbosity=0, interactive=False)
+        else:
+            # The whole deployment starts here, maybe with other code or settings: migrate, which would say so, is left
+            # out because it takes long.
+            synchronise(is_deploy=True)
+            synchronise_schedules(is_deploy=True)
 
     def first_login(self) -> str:
         from console.roles import FIRST_OPERATOR, ensure_first_operator
