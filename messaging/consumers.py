@@ -67,7 +67,8 @@ class Consumer:
         """The consumer's own policy, else the default of settings.MESSAGING."""
         if self.given_retry is not None:
             return self.given_retry
-        return Retry(immediate=options().retry_immediate, delays=options().retry_delays)
+        given = options()
+        return Retry(immediate=given.retry_immediate, delays=given.retry_delays, jitter=given.retry_jitter)
 
     @property
     def is_gated(self) -> bool:

@@ -57,6 +57,8 @@ class Options(BaseModel):
     """Most spans of a process that wait to be stored; what comes beyond is dropped and counted."""
     retry_immediate: int = Field(3, ge=0)
     retry_delays: tuple[str, ...] = ("10s", "1m", "10m")
+    retry_jitter: float = Field(0.0, ge=0, le=1)
+    """Part of itself by which each of these delays varies, 0 to 1."""
     allow_faults: bool = False
     """Faults may be injected into this system on purpose; never where messages matter."""
 

@@ -155,6 +155,17 @@ class TestIgnored:
         assert not Delivery.objects.exists()
 
 
+class TestJitter:
+    def test_of_the_settings_spreads_what_failed_together(
+        self, points: Points, station: Any, configure: Configure
+    ) -> None:
+        configure(retry_immediate=0, retry_delays=("10m",), retry_jitter=0.5)
+        station.declare(points.handle)
+        waits = delays(*waiting(*(f"ICE {n}" for n in range(8))))
+        assert len(set(waits)) == 8
+        assert all(300 <= wait <= 900 for wait in waits)
+
+
 class TestChangedPolicy:
     def release(self, station: Any, points: Points, retry: Retry) -> None:
         """Deploy the consumer with another policy."""

@@ -62,6 +62,7 @@ class TestCheckSettings:
             ({"chunk_limt": 5}, "chunk_limt"),
             ({"crash_limit": 0}, "crash_limit"),
             ({"poll_seconds": "x"}, "poll_seconds"),
+            ({"retry_jitter": 1.5}, "retry_jitter"),
         ],
     )
     def test_names_the_key_that_is_wrong(self, settings: object, given: dict[str, object], key: str) -> None:
