@@ -10,12 +10,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
-from messaging import clock
-from messaging.models import ConsumerState, RollupDelta, Total, TypeTotal, Worker
+from messaging import Breaker, Context, PermanentError, Rate, Retry, clock
+from messaging.delivery.loop import deliver_once
+from messaging.models import ConsumerState, Gate, RollupDelta, Total, TypeTotal, Worker
+from messaging.operations import override_limits
+from messaging.testing import run_until_idle
 from tests import rows
 from tests.api import Api
+from tests.factories import ANA, ANNOUNCE, CLEAN, TrainArrived, arrive, claim
+from tests.factories import relay as fan_out
 
-ORDER = "ecommerce.OrderPlaced"
+ORDER, WAVE = "ecommerce.OrderPlaced", "station.wave"
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +46,11 @@ def scrape(api: Api) -> dict[str, dict[tuple[str, ...], float]]:
         for sample in family.samples:
             samples.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
     return samples
+
+
+def of_consumers(samples: dict[tuple[str, ...], float]) -> dict[str, float]:
+    """Return what is said of consumers, by name; the examples have a dependency beside them."""
+    return {name: value for (kind, name), value in samples.items() if kind == "consumer"}
 
 
 class TestHealthz:
@@ -180,3 +190,48 @@ class TestMetrics:
         assert client.get("/metrics", headers={"Authorization": "Bearer of-the-scrape"}).status_code == 401
         assert client.get("/metrics", headers={"Authorization": "Bearer"}).status_code == 401
         assert client.get("/metrics").status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+class TestMetricsOfLimits:
+    def test_tell_what_is_open_held_and_overridden(self, station: Any) -> None:
+        def cut(event: TrainArrived, context: Context) -> None:
+            raise ConnectionError("the line is cut")
+
+        again = Retry(immediate=0, delays=("0s",) * 9)
+        broken = station.declare(cut, breaker=Breaker(failures=2), retry=again)
+        slow = station.declare(name=CLEAN, rate_limit=Rate(1, per="1h", burst=2))
+        narrow = station.declare(name=WAVE, concurrency=1, breaker=Breaker(failures=2))
+        arrive("ICE 1", "ICE 2", "ICE 3")
+        fan_out()
+        claim(WAVE, limit=1)
+        assert [deliver_once(broken) > 0, deliver_once(broken)] == [True, 0]
+        assert [deliver_once(slow) for _ in range(3)] == [2, 0, 0]
+        assert [deliver_once(narrow) for _ in range(3)] == [0, 0, 0]
+        override_limits(name=CLEAN, concurrency=7, actor=ANA, reason="a quiet night")
+        samples = scrape(Api("read"))
+        assert of_consumers(samples["signalbox_breaker_state"]) == {ANNOUNCE: 2, WAVE: 0}
+        assert of_consumers(samples["signalbox_breaker_opened_total"]) == {ANNOUNCE: 1, WAVE: 0}
+        held = {labels: count for labels, count in samples["signalbox_claims_held_total"].items() if count}
+        assert held == {(ANNOUNCE, "breaker"): 1, (CLEAN, "rate"): 2, (WAVE, "concurrency"): 3}
+        assert samples["signalbox_consumer_overridden"] == {(ANNOUNCE,): 0, (CLEAN,): 1, (WAVE,): 0}
+        Gate.objects.filter(name=ANNOUNCE).update(open_until=clock.now() - timedelta(seconds=1))
+        assert of_consumers(scrape(Api("read"))["signalbox_breaker_state"]) == {ANNOUNCE: 1, WAVE: 0}
+
+    def test_count_what_a_filter_kept_away(self, station: Any) -> None:
+        station.declare(filter={"train": [{"prefix": "ICE"}]})
+        arrive("ICE 1", "RB 1", "RB 2")
+        run_until_idle()
+        assert scrape(Api("read"))["signalbox_filtered_total"][ANNOUNCE,] == 2
+
+    def test_count_keys_that_wait_behind_a_dead_letter(self, station: Any) -> None:
+        def derail(event: TrainArrived, context: Context) -> None:
+            raise PermanentError("derailed")
+
+        station.declare(derail, ordered=True)
+        for key in ("north", "south"):
+            arrive("ICE 1", "ICE 2", key=key)
+        run_until_idle()
+        samples = scrape(Api("read"))
+        assert samples["signalbox_consumer_blocked_keys"][ANNOUNCE,] == 2
+        assert samples["signalbox_consumer_backlog"][ANNOUNCE,] == 2
