@@ -124,9 +124,14 @@ def refused(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, str]]:
     return found
 
 
+def passes(asked: Mapping[str, Any], message: Any) -> bool:
+    """Say whether the relay would deliver this envelope, whose body is in hand."""
+    return wants(asked, _facts_of(message))
+
+
 def verdicts(asking: Iterable[Mapping[str, Any]], message: Any) -> dict[str, bool]:
     """Return what each of these filters that asks about the body says of an envelope, by the filter's digest."""
-    facts = _facts([getattr(message, name) for name in ENVELOPE], message.headers, message.body)
+    facts = _facts_of(message)
     return {_digest(each): wants(each, facts) for each in asking if body_fields(each)}
 
 
@@ -139,6 +144,10 @@ def verdict(asked: Mapping[str, Any], blob: Mapping[str, Any]) -> bool | None:
 def _digest(wanted: Mapping[str, Any]) -> str:
     text = json.dumps(wanted, sort_keys=True, default=float)  # numbers come as Decimal or float, by who reads the row
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _facts_of(message: Any) -> Facts:
+    return _facts([getattr(message, name) for name in ENVELOPE], message.headers, message.body)
 
 
 def _facts(envelope: Sequence[Any], headers: Mapping[str, str] | None, body: bytes) -> Facts:

@@ -50,7 +50,7 @@ def ingest(
     ``strict`` is for callers that can be answered (REST): the problem is raised and nothing is stored.
 
     Raises:
-        Backlogged: a consumer of this type is behind; nothing was stored, the sender should come again.
+        Backlogged: a consumer that wants it is behind; nothing was stored, the sender should come again.
         ContractError: only when strict; ``field`` names the place. Subclasses tell what it is: Undecodable,
             UnknownContract, IdConflict.
     """
@@ -80,7 +80,7 @@ def _accept(incoming: Incoming, *, source: str, headers: Mapping[str, str]) -> R
             earlier = _remember(origin, incoming, envelope.id)
             if earlier is not None:
                 return Received(outcome="duplicate", message_id=earlier)
-        pressure.check(envelope.type)  # after the look for a duplicate: what was taken in before stays so
+        pressure.check(envelope)  # after the look for a duplicate: what was taken in before stays so
         envelopes.append(envelope)
         store_envelopes(envelopes)
     return Received(outcome="accepted", message_id=envelope.id)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import Q
 
-from messaging import signals
+from messaging import filters, signals
 from messaging.contracts.model import MessageModel
 from messaging.database import store
+from messaging.envelope import Envelope
 from messaging.errors import Backlogged
 from messaging.models import ConsumerState, Delivery, Subscription
 
@@ -15,27 +18,39 @@ RELIEF = 0.8
 
 
 def behind(*models: type[MessageModel]) -> tuple[str, ...]:
-    """Return the consumers of these contracts that are behind; without contracts, all of them."""
-    return _behind([model.contract_name for model in models])
+    """Return the consumers of these contracts that are behind; without contracts, all of them.
 
-
-def _behind(types: list[str]) -> tuple[str, ...]:
-    rows = ConsumerState.objects.filter(behind_since__isnull=False, retired_at=None)
-    names = sorted(rows.values_list("name", flat=True))
-    if not names or not types:
+    What their filters say of a message is not asked.
+    """
+    names = _behind()
+    if not names or not models:
         return tuple(names)
-    concerned = Subscription.objects.filter(type__in=types, consumer__in=names)
-    return tuple(sorted(set(concerned.values_list("consumer", flat=True))))
+    concerned = _subscriptions(names, [model.contract_name for model in models])
+    return tuple(sorted({name for name, _ in concerned}))
 
 
-def check(type_: str) -> None:
-    """Refuse a message from outside whose subscribers are behind.
+def check(message: Envelope) -> None:
+    """Refuse a message from outside that would add to the backlog of a consumer that is behind.
 
     Raises:
-        Backlogged: they are.
+        Backlogged: it would, as its filter does not keep the message out.
     """
-    if names := _behind([type_]):
-        raise Backlogged(names)
+    if not (names := _behind()):
+        return
+    concerned = _subscriptions(names, [message.type])
+    if grows := sorted(name for name, asked in concerned if asked is None or filters.passes(asked, message)):
+        raise Backlogged(tuple(grows))
+
+
+def _behind() -> list[str]:
+    rows = ConsumerState.objects.filter(behind_since__isnull=False, retired_at=None)
+    return sorted(rows.values_list("name", flat=True))
+
+
+def _subscriptions(names: list[str], types: list[str]) -> list[tuple[str, dict[str, Any] | None]]:
+    """Return the subscriptions of these consumers to these types, with their filters."""
+    rows = Subscription.objects.filter(type__in=types, consumer__in=names)
+    return list(rows.values_list("consumer", "filter"))
 
 
 def note() -> int:

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from console import tokens
 from messaging import pressure
 from messaging.models import ConsumerState, Delivery, Message, QuarantinedMessage
 from messaging.testing import run_until_idle
-from tests.factories import ANNOUNCE, DoorsOpened, TrainArrived, arrive, ledger, relay
+from tests.api import Api, problem
+from tests.factories import ANNOUNCE, CLEAN, DoorsOpened, TrainArrived, arrive, ledger, relay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,13 +63,16 @@ class TestBehind:
         assert "ICE 99" in ledger()
 
 
+def train(name: str) -> dict[str, Any]:
+    return {"type": TrainArrived.contract_name, "version": 1, "data": {"train": name}}
+
+
 class TestRest:
     def test_answers_429_with_a_time_and_stores_nothing(self, behind: None) -> None:
         _, token = tokens.create(name="till", scopes=["publish"])
         before = Message.objects.count()
-        body = {"type": TrainArrived.contract_name, "version": 1, "data": {"train": "ICE 50"}, "id": "50"}
         sent: dict[str, Any] = {
-            "data": json.dumps(body), "content_type": "application/json",
+            "data": json.dumps(train("ICE 50") | {"id": "50"}), "content_type": "application/json",
             "headers": {"Authorization": f"Bearer {token}", "Idempotency-Key": "50"},
         }  # fmt: skip
         answer = Client().post("/api/v1/messages", **sent)
@@ -77,14 +83,44 @@ class TestRest:
         ConsumerState.objects.update(behind_since=None)
         assert Client().post("/api/v1/messages", **sent).status_code == 202
 
+    def test_takes_in_what_the_filter_of_the_one_behind_keeps_out(self, station: Any) -> None:
+        station.declare(filter={"train": [{"prefix": "ICE"}], "envelope.key": ["north"]}, backlog_limit=1)
+        station.declare(name=CLEAN)
+        arrive("ICE 1", "ICE 2", key="north")
+        relay()
+        assert pressure.note() == 1
+        api = Api("publish")
+        refused = problem(api.post("/messages", train("ICE 3") | {"key": "north"}), 429)
+        assert ANNOUNCE in refused["detail"]
+        assert api.post("/messages", train("ICE 4") | {"key": "south"}).status_code == 202
+        assert api.post("/messages", train("RB 1") | {"key": "north"}).status_code == 202
+        relay()
+        assert Delivery.objects.filter(consumer=ANNOUNCE).count() == 2
+        assert Delivery.objects.filter(consumer=CLEAN).count() == 4
+
+    def test_asks_the_filters_of_all_that_are_behind(self, station: Any) -> None:
+        station.declare(filter={"train": [{"prefix": "ICE"}]}, backlog_limit=1)
+        station.declare(name=CLEAN, filter={"train": [{"suffix": "1"}]}, backlog_limit=1)
+        arrive("ICE 1", "ICE 1")
+        relay()
+        assert pressure.note() == 2
+        refused = problem(Api("publish").post("/messages", train("RB 1")), 429)
+        assert (CLEAN in refused["detail"], ANNOUNCE in refused["detail"]) == (True, False)
+
+    def test_asks_once_when_nobody_is_behind(self, station: Any) -> None:
+        station.declare(filter={"train": [{"prefix": "ICE"}]}, backlog_limit=10)
+        api = Api("publish")
+        api.post("/messages", train("ICE 1"))  # notes that the token was used
+        with CaptureQueriesContext(connection) as statements:
+            assert api.post("/messages", train("ICE 2")).status_code == 202
+        assert sum("behind_since" in query["sql"] for query in statements) == 1
+        assert not any("messaging_subscription" in query["sql"] for query in statements)
+
 
 class TestIngestCommand:
     def test_stops_says_where_and_goes_on_from_there(self, station: Any, tmp_path: Path, capsys: Any) -> None:
         station.declare(backlog_limit=10)
-        lines = [
-            json.dumps({"type": TrainArrived.contract_name, "version": 1, "data": {"train": f"ICE {n:03}"}})
-            for n in range(150)
-        ]
+        lines = [json.dumps(train(f"ICE {n:03}")) for n in range(150)]
         file = tmp_path / "trains.jsonl"
         file.write_text("\n".join(lines[:100]))
         call_command("ingest", str(file))
