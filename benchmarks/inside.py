@@ -112,12 +112,9 @@ def measure(n: int, *, padding: int = 0) -> dict[str, Step]:
     for chosen, count in counts.items():
         for first in range(0, count, BLOCK):  # in turns, so that each meets the same machine
             block = min(BLOCK, count - first)
-            with chosen.step("order", block):
-                _place(block, padding, events=0)
-            with chosen.step("two_orders", block):  # what one more INSERT costs, to compare a publish with
-                _place(block, padding, events=0, orders=2)
-            with chosen.step("publish", block):
-                _place(block, padding, events=1)
+            _place(chosen, "order", block)
+            _place(chosen, "two_orders", block, orders=2)  # what one more INSERT costs, to compare a publish with
+            _place(chosen, "publish", block, padding=padding)
         _drain(chosen, count)
     _check(sum(counts.values()))
     return {name: {**step, **trips.steps.get(name, {})} for name, step in meter.steps.items()}
@@ -137,8 +134,7 @@ def serve(n: int) -> None:
 
 
 def _flow(meter: Meter, count: int) -> None:
-    with meter.step("publish", count):
-        _place(count, 0, events=1)
+    _place(meter, "publish", count)
     _drain(meter, count)
 
 
@@ -157,19 +153,25 @@ def _drain(meter: Meter, count: int) -> None:
             pass
 
 
-def _place(n: int, padding: int, *, events: int, orders: int = 1) -> None:
+def _place(meter: Meter, step: str, n: int, *, orders: int = 1, padding: int = 0) -> None:
+    """Place ``n`` times as many ``orders``, made before the clock runs: a step is INSERTs, publish() and COMMIT."""
     from django.db import transaction
 
-    from benchmarks.orders.bus import publish_order
-    from benchmarks.orders.work import new_order, store_order
+    from benchmarks.orders.bus import event_of
+    from benchmarks.orders.work import new_order, row_of
+    from messaging import publish
 
-    for number in range(n):
-        order = new_order(number)
-        with transaction.atomic():
-            for other in range(orders):
-                store_order(new_order(other) if other else order)
-            for _ in range(events):
-                publish_order({**order, "customer": "x" * padding} if padding else order)
+    given = {"customer": "x" * padding} if padding else {}
+    made = [[new_order(number) for _ in range(orders)] for number in range(n)]
+    rows = [[row_of(order) for order in each] for each in made]
+    events = [event_of({**each[0], **given}) if step == "publish" else None for each in made]
+    with meter.step(step, n):
+        for stored, event in zip(rows, events, strict=True):
+            with transaction.atomic():
+                for row in stored:
+                    row.save(force_insert=True)
+                if event is not None:
+                    publish(event)
 
 
 def _check(expected: int) -> None:

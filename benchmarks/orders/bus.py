@@ -65,10 +65,14 @@ for number in range(1, CONSUMERS):
     consumer(OrderPlaced, name=f"orders.notice_{number}")(notice_order)
 
 
+def event_of(order: dict[str, Any]) -> OrderPlaced:
+    return OrderPlaced(**order)
+
+
 def publish_order(order: dict[str, Any]) -> None:
-    publish(OrderPlaced(**order))
+    publish(event_of(order))
 
 
 def publish_orders(orders: list[dict[str, Any]]) -> None:
     """Publish several with one statement."""
-    publish_many([OrderPlaced(**order) for order in orders])
+    publish_many([event_of(order) for order in orders])

@@ -49,17 +49,17 @@ def new_order(number: int) -> dict[str, Any]:
 
 
 def store_order(order: dict[str, Any]) -> None:
-    _row(order).save(force_insert=True)
+    row_of(order).save(force_insert=True)
 
 
 def store_orders(orders: list[dict[str, Any]]) -> None:
     """Store several with one statement."""
     from benchmarks.orders.models import Order
 
-    Order._default_manager.bulk_create([_row(order) for order in orders])
+    Order._default_manager.bulk_create([row_of(order) for order in orders])
 
 
-def _row(order: dict[str, Any]) -> Order:
+def row_of(order: dict[str, Any]) -> Order:
     from benchmarks.orders.models import Order
 
     return Order(id=UUID(order["order_id"]), customer=order["customer"], total=order["total"], items=order["items"])
