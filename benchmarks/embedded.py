@@ -24,11 +24,10 @@ from benchmarks import findings, servers
 from benchmarks.figures import interval
 from benchmarks.measures import publish_then_drain
 from benchmarks.servers import ROOT
-from benchmarks.stage import environment, open_stage
+from benchmarks.stage import environment, open_stage, patience
 from benchmarks.systems import REFERENCE, SYSTEMS
 
 FILE = ROOT / "benchmarks/embedded.json"
-PATIENCE = 180.0
 _NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now'))"
 _SCHEMA = f"""
 CREATE TABLE orders (id char(32) PRIMARY KEY, customer text NOT NULL, total decimal NOT NULL, items text NOT NULL,
@@ -76,14 +75,14 @@ def drain(home: Path, n: int) -> dict[str, float]:
 
 def _span(file: Path, n: int) -> tuple[float, float]:
     query = "SELECT count(*), sum(runs), julianday(min(created_at)), julianday(max(created_at)) FROM reservations"
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience(n)
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         while True:
             count, runs, first, last = connection.execute(query).fetchone()
             if count >= n:
                 break
             if time.monotonic() > end:
-                raise SystemExit(f"embedded: {count} of {n} reservations after {PATIENCE:.0f} s, see {file.parent}")
+                raise SystemExit(f"embedded: {count} of {n} reservations after {patience(n):.0f} s, see {file.parent}")
             time.sleep(0.1)
     if (count, runs) != (n, n):
         raise SystemExit(f"embedded: {count} reservations in {runs} runs of {n} orders")

@@ -35,6 +35,7 @@ def conditions(servers: Servers, arguments: argparse.Namespace, *, seconds: floa
         "rounds": arguments.rounds,
         "is_complete": is_complete,
         "n": arguments.n,
+        "orders": {name: MEASURES[name].orders(arguments.n) for name in arguments.measures},
         "measures": arguments.measures,
         "systems": arguments.systems,
         "handlers": arguments.handlers,
@@ -73,7 +74,7 @@ def added(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     given, later = before["conditions"], new["conditions"]
     lists = ("measures", "systems", "handlers")
     both = {name: list(dict.fromkeys([*given[name], *later[name]])) for name in lists}
-    told = {name: later[name] for name in ("at", "load", "rounds", "n", "seconds", *lists)}
+    told = {name: later[name] for name in ("at", "load", "rounds", "n", "orders", "seconds", *lists)}
     return {
         **before,
         "conditions": {**given, **both, "added": [*given.get("added", []), told]},
@@ -141,7 +142,7 @@ def write(summary: dict[str, Any], root: Path) -> None:
 
 def _page(summary: dict[str, Any]) -> str:
     given = summary["conditions"]
-    measures = "\n".join(f"- `{name}`: {MEASURES[name].about}." for name in given["measures"])
+    measures = "\n".join(f"- `{name}`: {MEASURES[name].about}{_orders(given, name)}." for name in given["measures"])
     checks = summary["failed_checks"]
     exact = (
         f"All {summary['checked_runs']} runs were counted: each order had exactly one reservation (what the kill"
@@ -154,12 +155,7 @@ def _page(summary: dict[str, Any]) -> str:
     ended = (
         "" if given["is_complete"] else " The run was stopped in its last round, so some measures have one pair less."
     )
-    ended += "".join(
-        f" Measured again by themselves, {more['at']} (load average {more['load']}), {more['rounds']} rounds of"
-        f" {more['n']} orders: {', '.join(more['measures'])} with the handlers {', '.join(more['handlers'])} on"
-        f" {', '.join(more['systems'])}."
-        for more in given.get("added", [])
-    )
+    ended += "".join(_again(more) for more in given.get("added", []))
     growth = grown.read()
     return page.format(
         targets=targets.table(
@@ -177,6 +173,21 @@ def _page(summary: dict[str, Any]) -> str:
         exact=exact,
         table=table(summary),
     )
+
+
+def _again(more: dict[str, Any]) -> str:
+    measures = ", ".join(name + _orders(more, name) for name in more["measures"])
+    return (
+        f" Measured again by themselves, {more['at']} (load average {more['load']}), {more['rounds']} rounds of"
+        f" {more['n']} orders: {measures} with the handlers {', '.join(more['handlers'])} on"
+        f" {', '.join(more['systems'])}."
+    )
+
+
+def _orders(given: dict[str, Any], measure: str) -> str:
+    """Say of how many orders a measure was, where it is not the number of the run."""
+    count = given.get("orders", {}).get(measure, given["n"])
+    return "" if count == given["n"] else f" ({count:,} orders)"
 
 
 def render(root: Path = ROOT) -> None:

@@ -88,7 +88,7 @@ def _template(running: Servers, name: str) -> str:
 
 def _one(running: Servers, template: str, number: int, handler: str, measure: str, name: str, n: int) -> Run:
     chosen = MEASURES[measure]
-    orders = max(1, int(n * chosen.share))
+    orders = chosen.orders(n)
     with open_stage(running, SYSTEMS[name], template=template, handler=handler) as stage:
         try:
             figures, error = chosen.run(stage, orders), ""
@@ -108,7 +108,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="two rounds, under three minutes (the default)")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--n", type=int, help="orders of one measure")
+    parser.add_argument("--n", type=int, help="orders of one measure; drain takes three times as many, latency half")
     parser.add_argument("--measures", type=_words, help=f"of {', '.join(MEASURES)}, separated by commas")
     parser.add_argument("--systems", type=_words, help=f"of {', '.join(SYSTEMS)}")
     parser.add_argument("--handlers", type=_words, help=f"of {', '.join(HANDLERS)}")

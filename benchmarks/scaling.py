@@ -83,14 +83,10 @@ def drain(stage: Stage, variant: Variant) -> dict[str, float]:
     began, before = _done(stage), stage.read()  # starting is not part of it
     _until(lambda: _done(stage) >= variant.n * consumers, variant)
     after = stage.read()
-    first, last = stage.row(
-        "SELECT extract(epoch FROM min(created_at)), extract(epoch FROM max(created_at)) FROM"
-        " (SELECT created_at FROM reservations UNION ALL SELECT created_at FROM notices) AS counted"
-    )
     _check(stage, variant.n, consumers)
     cpu = after.cpu - before.cpu + after.database_cpu - before.database_cpu
     thousands = (variant.n * consumers - began) / 1000
-    return {"rate": variant.n * consumers / float(last - first), "cpu": cpu / thousands}
+    return {"rate": stage.span().rate, "cpu": cpu / thousands}
 
 
 def relay(stage: Stage, variant: Variant) -> dict[str, float]:
@@ -112,13 +108,11 @@ def backlog(stage: Stage, variant: Variant) -> dict[str, float]:
     stage.start_consumers()
     _until(lambda: stage.count() >= wanted, variant)
     stage.kill_consumers()
-    first, last, count = stage.row(
-        "SELECT extract(epoch FROM min(created_at)), extract(epoch FROM max(created_at)), count(*) FROM reservations"
-    )
+    count = stage.count()
     left = stage.row("SELECT count(*) FROM messaging_delivery")[0]
     if count + left != variant.n:
         raise SystemExit(f"{count} handled and {left} waiting of a backlog of {variant.n}")
-    return {"relayed": relayed, "rate": count / float(last - first)}
+    return {"relayed": relayed, "rate": stage.span().rate}
 
 
 def _relayed(stage: Stage, variant: Variant) -> float:

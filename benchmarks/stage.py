@@ -19,8 +19,13 @@ import psycopg
 from benchmarks.servers import ROOT, Servers
 from benchmarks.systems import System
 
-PATIENCE = 180.0
-"""Longest time a measure may take, in seconds."""
+PATIENCE, SLOWEST = 180.0, 20.0
+"""Seconds that a few orders may take, and the slowest rate that many are waited for, in orders a second."""
+
+
+def patience(n: int) -> float:
+    """Return the longest time that placing or handling so many orders may take, in seconds."""
+    return max(PATIENCE, n / SLOWEST)
 
 
 class Stuck(Exception):
@@ -36,6 +41,23 @@ class Reading:
     database_cpu: float
     commits: int
     wal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When handlers wrote their first and last row, and how many after the first moment.
+
+    What a batch wrote at the first moment is no work of the time that follows.
+    """
+
+    first: float
+    last: float
+    count: int
+
+    @property
+    def rate(self) -> float:
+        """Rows a second; 0 when all were written at one moment."""
+        return self.count / (self.last - self.first) if self.count else 0.0
 
 
 class Stage:
@@ -74,7 +96,7 @@ class Stage:
 
     def produce(self, n: int, *, rate: float | None = None, commits: Path | None = None) -> dict[str, float]:
         """Run one producer to its end and return what it reports."""
-        return _report_of(self.producer(n, rate=rate, commits=commits))
+        return _report_of(self.producer(n, rate=rate, commits=commits), n)
 
     def produce_in_parallel(self, n: int, producers: int) -> dict[str, float]:
         """Run several producers that start together; ``n`` is their sum."""
@@ -86,7 +108,7 @@ class Stage:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        reports = [_report_of(process) for process in started]
+        reports = [_report_of(process, n) for process in started]
         first, last = min(one["started_at"] for one in reports), max(one["ended_at"] for one in reports)
         return {"started_at": first, "ended_at": last, "rate": n / (last - first)}
 
@@ -150,7 +172,7 @@ class Stage:
         Raises:
             Stuck: nothing moved for ``stuck_after`` seconds.
         """
-        seen, moved_at, end = -1, time.monotonic(), time.monotonic() + PATIENCE
+        seen, moved_at, end = -1, time.monotonic(), time.monotonic() + patience(count)
         while True:
             reading = self.read()
             yield reading
@@ -162,13 +184,14 @@ class Stage:
                 raise Stuck(f"{self.system.name}: {reading.count} of {count} reservations, see {self._log.name}")
             time.sleep(every)
 
-    def span(self, *, beside: int = 0) -> tuple[float, float]:
-        """Return the times of the first and last reservation, leaving the first ``beside`` out."""
-        first, last = self.row(
-            "SELECT extract(epoch FROM min(created_at)), extract(epoch FROM max(created_at)) FROM"
-            " (SELECT created_at FROM reservations ORDER BY created_at OFFSET %s) AS counted", beside,
-        )  # fmt: skip
-        return float(first), float(last)
+    def span(self) -> Span:
+        """Return when handlers were at work, those of further consumers too."""
+        first, last, count = self.row(
+            "WITH written AS (SELECT created_at FROM reservations UNION ALL SELECT created_at FROM notices)"
+            " SELECT extract(epoch FROM min(created_at)), extract(epoch FROM max(created_at)),"
+            " count(*) FILTER (WHERE created_at > (SELECT min(created_at) FROM written)) FROM written"
+        )
+        return Span(float(first), float(last), int(count))
 
     def reserved_at(self) -> dict[str, float]:
         rows = self.connection.execute("SELECT order_id::text, extract(epoch FROM created_at)::float FROM reservations")
@@ -226,8 +249,8 @@ def open_stage(servers: Servers, system: System, *, template: str, handler: str)
         stage.connection.close()
 
 
-def _report_of(process: subprocess.Popen[str]) -> dict[str, float]:
-    output, _ = process.communicate(timeout=PATIENCE)
+def _report_of(process: subprocess.Popen[str], n: int) -> dict[str, float]:
+    output, _ = process.communicate(timeout=patience(n))
     if process.returncode:
         raise Stuck(f"the producer ended with status {process.returncode}")
     report: dict[str, float] = json.loads(output.strip().splitlines()[-1])

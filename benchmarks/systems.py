@@ -34,8 +34,8 @@ class System:
     """Runs in the peers' environment."""
     is_durable: bool = False
     """Of a peer: its message is committed with the order, so a process that dies between cannot lose it."""
-    settle_seconds: float = 8.0
-    """After the kills: how long to wait without progress before what is missing counts as lost."""
+    settle_seconds: float = 20.0
+    """After a kill: how long to wait without progress before what is missing counts as lost."""
 
 
 _PYTHON = sys.executable
@@ -87,11 +87,12 @@ PEERS = (
     ),
     _peer(
         "pgqueuer", "with_pgqueuer", *[(_PEER, "-m", "benchmarks.peers.with_pgqueuer")] * CONSUMERS,
-        is_durable=True, prepare=((_PEER, "-m", "benchmarks.peers.install_pgqueuer"),),
+        is_durable=True, prepare=((_PEER, "-m", "benchmarks.peers.install_pgqueuer"),), settle=75.0,
     ),
     _peer(
         "dramatiq", "with_dramatiq",
         (_PEER, "-m", "dramatiq", "benchmarks.peers.with_dramatiq", "-p", str(CONSUMERS), "-t", "1", "--skip-logging"),
+        settle=150.0,  # it takes a process for dead after a minute, and looks now and then
     ),
     _peer(
         "faststream", "with_faststream",

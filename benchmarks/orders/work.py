@@ -19,8 +19,9 @@ STOCK_ROWS = 10
 RESERVE = (
     "INSERT INTO reservations (order_id) VALUES (%s) ON CONFLICT (order_id) DO UPDATE SET runs = reservations.runs + 1"
 )
-RESERVE_MANY = (
-    "INSERT INTO reservations (order_id) SELECT unnest(%s::uuid[])"
+RESERVE_MANY = (  # all at one moment, or the first batch would count as work of the time that it began
+    "WITH moment AS (SELECT clock_timestamp() AS at)"
+    " INSERT INTO reservations (order_id, created_at) SELECT unnest(%s::uuid[]), at FROM moment"
     " ON CONFLICT (order_id) DO UPDATE SET runs = reservations.runs + 1"
 )
 NOTICE = (
