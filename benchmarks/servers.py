@@ -26,7 +26,6 @@ class Servers:
     directory: Path
     postgresql: psutil.Process
     version: str
-    redis_port: int
     stomp: str = ""
     """Address of RabbitMQ's STOMP listener, when a system needs one."""
 
@@ -36,11 +35,6 @@ class Servers:
     @property
     def redis_url(self) -> str:
         return f"unix://{self.directory / 'redis' / 'redis.sock'}?db=0"
-
-    @property
-    def redis_tcp(self) -> str:
-        """For clients that know no unix sockets."""
-        return f"redis://127.0.0.1:{self.redis_port}/0"
 
     @property
     def broker_url(self) -> str:
@@ -59,9 +53,9 @@ def start(*, with_stomp: bool = False) -> Servers:
     directory = binaries.private_directory("benchmark")
     directory.chmod(0o711)
     postgresql, version = _start_postgresql(directory / "postgresql")
-    port = _start_redis(directory / "redis")
+    _start_redis(directory / "redis")
     stomp = _start_rabbitmq(directory / "rabbitmq") if with_stomp else ""
-    return Servers(directory, psutil.Process(postgresql.pid), version, port, stomp)
+    return Servers(directory, psutil.Process(postgresql.pid), version, stomp)
 
 
 def _start_rabbitmq(directory: Path) -> str:
@@ -105,16 +99,13 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _start_redis(directory: Path) -> int:
-    """Start Redis on a socket and on a loopback port; return the port."""
+def _start_redis(directory: Path) -> None:
     directory.mkdir()
     socket = directory / "redis.sock"
     program = binaries.redis_binary()
-    port = binaries.free_port()
-    listen = ["--bind", "127.0.0.1", "--port", str(port), "--unixsocket", str(socket)]
+    listen = ["--port", "0", "--unixsocket", str(socket)]
     server = binaries.Process([program, *listen, "--save", "", "--appendonly", "no"], directory=directory)
     server.wait_until(socket.exists)
-    return port
 
 
 def make_template(servers: Servers, system: System, environment: dict[str, str]) -> str:

@@ -221,7 +221,6 @@ def environment(servers: Servers, system: System, *, database: str, handler: str
         "DATABASE_URL": servers.database_url(database),
         "REDIS_URL": servers.redis_url,
         "CELERY_BROKER_URL": servers.broker_url,
-        "BENCH_REDIS_TCP": servers.redis_tcp,
         "BENCH_STOMP": servers.stomp,
         "SECRET_KEY": "of-the-benchmark-only",
         "SIGNALBOX_HOME": str(home),

@@ -15,7 +15,7 @@ from benchmarks.orders.work import call_outside, reserve
 
 if not apps.ready:  # the worker's command line knows no Django
     django.setup()
-dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_REDIS_TCP"]))
+dramatiq.set_broker(RedisBroker(url=os.environ["REDIS_URL"]))
 
 
 @dramatiq.actor

@@ -11,9 +11,10 @@ from faststream import FastStream
 from faststream.redis import RedisBroker, StreamSub
 
 from benchmarks.orders.work import CALL_SECONDS, KIND, RESERVE, STOCK_ROWS, TAKE_STOCK
+from benchmarks.peers.connecting import as_django_connects
 
 STREAM, GROUP = "orders", "shop"
-broker = RedisBroker(os.environ["BENCH_REDIS_TCP"], logger=None)
+broker = RedisBroker(os.environ["REDIS_URL"], logger=None)
 app = FastStream(broker)
 
 
@@ -21,9 +22,7 @@ app = FastStream(broker)
 def _pool() -> Any:
     from psycopg_pool import AsyncConnectionPool
 
-    return AsyncConnectionPool(
-        os.environ["DATABASE_URL"], min_size=1, max_size=4, open=False, kwargs={"autocommit": True}
-    )
+    return AsyncConnectionPool(as_django_connects(), min_size=1, max_size=4, open=False, kwargs={"autocommit": True})
 
 
 if consumer := os.environ.get("BENCH_CONSUMER"):
@@ -59,7 +58,7 @@ def make_group() -> None:
     """Make the group at the stream's beginning: events from before the first consumer would be skipped."""
     import redis
 
-    redis.Redis.from_url(os.environ["BENCH_REDIS_TCP"]).xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    redis.Redis.from_url(os.environ["REDIS_URL"]).xgroup_create(STREAM, GROUP, id="0", mkstream=True)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 from functools import cache
 from typing import Any
 
 from benchmarks.orders.work import CALL_SECONDS, KIND, RESERVE, STOCK_ROWS, TAKE_STOCK
+from benchmarks.peers.connecting import as_django_connects
 
 
 class InTransaction:
@@ -40,7 +40,7 @@ async def consume() -> None:
     from pgqueuer import PgQueuer
     from pgqueuer.db import AsyncpgDriver
 
-    dsn = os.environ["DATABASE_URL"]
+    dsn = as_django_connects()
     pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4)
     consumer = PgQueuer(AsyncpgDriver(await asyncpg.connect(dsn)))
 
@@ -57,7 +57,7 @@ async def consume() -> None:
             await connection.execute(RESERVE.replace("%s", "$1"), order_id)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, consumer.shutdown.set)
-    await consumer.run(batch_size=10)
+    await consumer.run(batch_size=100)  # as many as a chunk of the bus
 
 
 if __name__ == "__main__":
