@@ -11,6 +11,8 @@ from benchmarks.systems import SYSTEMS
 HISTORY = 10_000_000
 """Stored messages that the targets about history speak of."""
 PAGE_MS, PAGE_QUERIES = 200, 12
+ANSWERED = (200, 302)
+"""A search for an id answers with the way to what has it."""
 Row = dict[str, Any]
 
 
@@ -166,10 +168,12 @@ def _pages(growth: dict[str, Any] | None) -> Verdict:
     slowest = max(pages, key=lambda name: pages[name]["p95_ms"])
     most = max(pages, key=lambda name: pages[name]["queries"])
     p95, queries = pages[slowest]["p95_ms"], pages[most]["queries"]
+    broken = [f"{name}: {page['status']}" for name, page in pages.items() if page["status"] not in ANSWERED]
     figure = f"{p95:.0f} ms ({slowest}), {queries} queries ({most}) at {growth['stored']:,}"
+    figure += f"; not answered: {', '.join(broken)}" if broken else ""
     return Verdict(
         title=title, target=target, figure=figure, spread=f"{len(pages)} pages",
-        state=_at_history(growth, p95 < PAGE_MS and queries <= PAGE_QUERIES),
+        state=_at_history(growth, p95 < PAGE_MS and queries <= PAGE_QUERIES and not broken),
     )  # fmt: skip
 
 
