@@ -8,7 +8,7 @@ PY = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test check format lock assets screenshots bench bench-all chaos sweep simulate clean
+.PHONY: help up install dev test check format lock assets screenshots bench bench-quick chaos sweep simulate clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,13 +41,11 @@ assets: dev ## Copy the front-end libraries of package-lock.json to static/vendo
 screenshots: dev ## Photograph every page into docs/, both sizes, light and dark
 	@$(PY) scripts/screenshots.py $(ARGS)
 
-bench: dev ## Measure the order workload beside raw Celery
-	@$(PY) -m benchmarks $(ARGS)
+bench: dev ## Measure all that docs/performance.md shows: about five hours on two quiet cores (ARGS="orders report")
+	@$(PY) -m benchmarks.whole $(ARGS)
 
-bench-all: dev ## Measure everything that docs/performance.md shows: some hours on a quiet machine
-	@for part in limit "" scaling embedded sustained livefeed overhead "growth --history 10000000" plots report; do \
-		$(PY) -m benchmarks$${part:+.$$part} $$([ -n "$$part" ] || echo --full) || exit 1; \
-	done
+bench-quick: dev ## Measure the order workload beside raw Celery: about three minutes, written to var/benchmark
+	@$(PY) -m benchmarks $(ARGS)
 
 sweep: dev ## Kill a process at every hit of every failpoint and recount (PAIRS=1: a second kill in each recovery)
 	@$(PY) -m tests.sweep --setup postgresql $(if $(PAIRS),--pairs,--in-turn 12) $(ARGS)

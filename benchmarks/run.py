@@ -17,8 +17,10 @@ from benchmarks.stage import Stuck, environment, open_stage
 from benchmarks.systems import REFERENCE, SYSTEMS
 
 HANDLERS = ("insert", "contended", "call")
+ELSEWHERE = ROOT / "var/benchmark"
+"""Where a run is written that is no whole report: the one of the repository stays."""
 QUICK = {
-    "rounds": 2, "n": 1000, "measures": ["drain", "e2e", "latency", "kill"], "systems": ["bus", REFERENCE],
+    "rounds": 2, "n": 600, "measures": ["drain", "e2e", "latency", "kill"], "systems": ["bus", REFERENCE],
     "handlers": ["insert"],
 }  # fmt: skip
 FULL = {"rounds": 10, "n": 3000, "measures": list(MEASURES), "systems": list(SYSTEMS), "handlers": list(HANDLERS)}
@@ -36,22 +38,30 @@ def main(given: Sequence[str] | None = None) -> int:
         peers.ensure()
     running = servers.start(with_stomp=any(system.needs_stomp for system in chosen))
     runs: list[Run] = []
-    is_complete = True
+    is_complete = False
     try:
         _measure(running, arguments, runs)
+        is_complete = True
     except KeyboardInterrupt:
         print("\nStopped; the report is about the runs that ended.", flush=True)
-        is_complete = False
-        arguments.rounds = max((run.round + 1 for run in runs), default=0)
-    conditions = report.conditions(running, arguments, seconds=time.monotonic() - began, is_complete=is_complete)
+    finally:  # whatever ended it: the runs before took hours
+        if runs:
+            _report(running, arguments, runs, seconds=time.monotonic() - began, is_complete=is_complete)
+    ours = [run for run in runs if SYSTEMS[run.system].is_bus]
+    return int(any(run.error or run.missing or run.duplicated for run in ours))
+
+
+def _report(
+    running: Servers, arguments: argparse.Namespace, runs: list[Run], *, seconds: float, is_complete: bool
+) -> None:
+    arguments.rounds = max(run.round + 1 for run in runs)
+    conditions = report.conditions(running, arguments, seconds=seconds, is_complete=is_complete)
     summary = report.document(runs, conditions)
     print("\n" + report.table(summary))
     if arguments.add:
         summary = report.added(json.loads((ROOT / "benchmarks/latest.json").read_text()), summary)
     if arguments.output:
         report.write(summary, arguments.output)
-    ours = [run for run in runs if SYSTEMS[run.system].is_bus]
-    return int(any(run.error or run.missing or run.duplicated for run in ours))
 
 
 def _measure(running: Servers, arguments: argparse.Namespace, runs: list[Run]) -> None:
@@ -104,22 +114,28 @@ def _one(running: Servers, template: str, number: int, handler: str, measure: st
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--full", action="store_true", help="ten rounds of the targets, three of the peers; without it two quick rounds"
+        "--full",
+        action="store_true",
+        help="ten rounds of the targets, three of the peers; without it two rounds, about three minutes",
     )
-    parser.add_argument("--quick", action="store_true", help="two rounds, under three minutes (the default)")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--n", type=int, help="orders of one measure; drain takes three times as many, latency half")
     parser.add_argument("--measures", type=_words, help=f"of {', '.join(MEASURES)}, separated by commas")
     parser.add_argument("--systems", type=_words, help=f"of {', '.join(SYSTEMS)}")
     parser.add_argument("--handlers", type=_words, help=f"of {', '.join(HANDLERS)}")
     parser.add_argument(
-        "--output", type=Path, default=ROOT, help="where benchmarks/latest.json and docs/performance.md are written"
+        "--output",
+        type=Path,
+        help="where benchmarks/latest.json and docs/performance.md are written: with --full or --add the repository,"
+        " else var/benchmark",
     )
     parser.add_argument(
         "--add", action="store_true", help="keep what the last report has of measures, systems and handlers not named"
     )
-    parser.add_argument("--dry", action="store_const", const=None, dest="output", help="print only, write no files")
+    parser.add_argument("--dry", action="store_true", help="print only, write no files")
     arguments = parser.parse_args(given)
+    given_output = arguments.output or (ROOT if arguments.full or arguments.add else ELSEWHERE)
+    arguments.output = None if arguments.dry else given_output
     arguments.is_chosen = bool(arguments.measures or arguments.systems or arguments.handlers)
     for name, value in (FULL if arguments.full else QUICK).items():
         if getattr(arguments, name) is None:

@@ -249,7 +249,12 @@ def open_stage(servers: Servers, system: System, *, template: str, handler: str)
 
 
 def _report_of(process: subprocess.Popen[str], n: int) -> dict[str, float]:
-    output, _ = process.communicate(timeout=patience(n))
+    try:
+        output, _ = process.communicate(timeout=patience(n))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise Stuck(f"the producer did not end within {patience(n):.0f} s") from None
     if process.returncode:
         raise Stuck(f"the producer ended with status {process.returncode}")
     report: dict[str, float] = json.loads(output.strip().splitlines()[-1])
