@@ -6,7 +6,6 @@ Celery's worker, and take the time from the first reservation to the last. Write
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -22,12 +21,11 @@ from typing import Any
 
 from benchmarks import findings, servers
 from benchmarks.figures import interval
+from benchmarks.findings import ROOT
 from benchmarks.measures import publish_then_drain
-from benchmarks.servers import ROOT
-from benchmarks.stage import environment, open_stage, patience
+from benchmarks.stage import open_stage, patience
 from benchmarks.systems import REFERENCE, SYSTEMS
 
-FILE = ROOT / "benchmarks/embedded.json"
 _NOW = "(strftime('%Y-%m-%d %H:%M:%f', 'now'))"
 _SCHEMA = f"""
 CREATE TABLE orders (id char(32) PRIMARY KEY, customer text NOT NULL, total decimal NOT NULL, items text NOT NULL,
@@ -92,8 +90,7 @@ def _span(file: Path, n: int) -> tuple[float, float]:
 def measure(rounds: int, n: int) -> dict[str, Any]:
     running = servers.start()
     celery = SYSTEMS[REFERENCE]
-    given = environment(running, celery, database="", handler="insert", home=running.directory / "home")
-    template = servers.make_template(running, celery, given)
+    template = servers.make_template(running, celery)
     ours, theirs = [], []
     for number in range(rounds):
         for name in ("bus", REFERENCE) if number % 2 == 0 else (REFERENCE, "bus"):
@@ -122,12 +119,10 @@ def _compared(ours: list[float], theirs: list[float]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.embedded", description=__doc__)
+    parser = findings.parser("embedded", __doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--n", type=int, default=2000, help="orders of one round")
-    parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    findings.end_tidily()
     found = {
         **findings.conditions(),
         "rounds": arguments.rounds, "n": arguments.n, **measure(arguments.rounds, arguments.n),

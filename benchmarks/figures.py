@@ -75,8 +75,13 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
+def percentile(ordered: Sequence[float], percent: int) -> float:
+    """Return a percentile of values in order."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
 def _percentiles(samples: list[float]) -> list[float]:
-    return [round(samples[min(len(samples) - 1, len(samples) * percent // 100)], 3) for percent in range(101)]
+    return [round(percentile(samples, percent), 3) for percent in range(101)]
 
 
 def _summary(key: tuple[str, str, str], values: dict[int, float], reference: dict[int, float]) -> Summary:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from benchmarks.servers import ROOT
 from benchmarks.touched import KEEP_MS, KEEP_ROWS
 
-FILE = ROOT / "benchmarks/growth.json"
 _PLANS = """<!-- Written by the report (benchmarks/grown.py) from benchmarks/growth.json. Do not edit by hand. -->
 # Plans of the console's dearest statements
 
@@ -18,15 +15,8 @@ ids and long lists shortened.
 """
 
 
-def read() -> dict[str, Any] | None:
-    """Return what ``python -m benchmarks.growth`` wrote last, if it ever ran."""
-    return json.loads(FILE.read_text()) if FILE.exists() else None
-
-
-def text(growth: dict[str, Any] | None) -> str:
+def text(growth: dict[str, Any]) -> str:
     """Return the figures as Markdown, as far as they were measured."""
-    if growth is None:
-        return "Not measured yet: run `python -m benchmarks.growth`."
     parts = [f"Measured {growth['at']} (load average {growth['load']})."]
     if "history" in growth:
         parts.append(_costs(growth))

@@ -6,15 +6,13 @@ an empty database, because the clock depends on what else runs. Writes benchmark
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks import findings, servers, steps
-from benchmarks.servers import ROOT, Servers
+from benchmarks.servers import Servers
 
 PAYLOADS = {"0.6 KB": 0, "10 KB": 10_000, "1 MB": 900_000}
 """What is added to each event, in bytes; the largest stays below the limit on a body."""
@@ -24,18 +22,16 @@ GROWN = "grown"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser = findings.parser("growth", __doc__)
     parser.add_argument("--history", type=int, default=1_000_000, help="messages stored before (10000000 takes long)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--n", type=int, default=1000, help="orders of one round")
     parser.add_argument("--repeats", type=int, default=20, help="requests of each page")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), metavar=",".join(PARTS),
                         help="measure these; the others stay as they were measured before")  # fmt: skip
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/growth.json")
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - set(PARTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    findings.end_tidily()
     running = servers.start()
     empty = steps.make_template(running)
     found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}

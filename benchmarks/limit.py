@@ -6,7 +6,6 @@ reservations, one a transaction or a hundred. Writes benchmarks/limit.json.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -15,10 +14,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks import findings, servers
-from benchmarks.servers import ROOT, Servers
+from benchmarks.servers import Servers
 from tests import servers as binaries
 
-FILE = ROOT / "benchmarks/limit.json"
 _SCHEMA = """
 DROP TABLE IF EXISTS porders, poutbox, preservations;
 CREATE TABLE porders (id uuid PRIMARY KEY, customer text NOT NULL, total numeric(10, 2) NOT NULL, items jsonb NOT NULL,
@@ -86,12 +84,10 @@ def _pgbench(running: Servers, program: Path, script: str, clients: int, length:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.limit", description=__doc__)
+    parser = findings.parser("limit", __doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    findings.end_tidily()
     running = servers.start()
     program = binaries.postgresql_binaries(running.directory, binaries.unprivileged_user()) / "pgbench"
     if not program.exists():

@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from benchmarks import findings, servers, steps, watched
 from benchmarks.browsing import Browser, Tally
+from benchmarks.figures import percentile
 from benchmarks.servers import Servers
 from benchmarks.stage import Stage, Stuck, cpu_of, open_stage
 from benchmarks.systems import SYSTEMS, System
@@ -48,7 +48,6 @@ LATE_EVERY = 0.1
 
 def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
-    findings.end_tidily()
     running = servers.start()
     template = steps.make_template(running)
     port = free_port()
@@ -161,7 +160,7 @@ class _Producer:
         command = (sys.executable, "-m", "benchmarks.produce_steadily", "--rate", str(rate), "--seconds", str(seconds))
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=servers.ROOT, env=stage.environment, stdin=pipe, stdout=pipe
+            *command, cwd=findings.ROOT, env=stage.environment, stdin=pipe, stdout=pipe
         )
         producer = cls(process)
         await producer._line()
@@ -221,7 +220,7 @@ def _by_part(fetches: list[tuple[str, float]], seconds: float) -> dict[str, dict
 def spread(values: list[float]) -> dict[str, float]:
     """Return the percentiles that the report shows; nothing without values."""
     ordered = sorted(values)
-    return {f"p{part}": ordered[min(len(ordered) - 1, len(ordered) * part // 100)] for part in (50, 95, 99) if ordered}
+    return {f"p{part}": percentile(ordered, part) for part in (50, 95, 99) if ordered}
 
 
 def _rounded(value: Any) -> Any:
@@ -262,11 +261,10 @@ def _drained(stage: Stage, expected: int) -> dict[str, Any]:
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.livefeed", description=__doc__)
+    parser = findings.parser("livefeed", __doc__)
     parser.add_argument("--browsers", type=int, default=50)
     parser.add_argument("--rate", type=float, default=1000.0, help="events a second")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--output", type=Path, default=watched.FILE)
     parser.add_argument("--dry", action="store_const", const=None, dest="output", help="print only, write no file")
     arguments = parser.parse_args(given)
     for name in ("browsers", "rate", "seconds"):

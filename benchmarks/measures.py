@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.figures import percentile
 from benchmarks.stage import Reading, Stage, Stuck
 
 WARM = 20
@@ -86,8 +87,7 @@ def latency(stage: Stage, n: int, *, rate: float = LATENCY_RATE) -> Figures:
     taken = sorted((reserved[order] - committed) * 1000 for order, committed in commits.items())
     stage.samples = [round(milliseconds, 3) for milliseconds in taken]
     suffix = "" if rate == LATENCY_RATE else f"_{rate:.0f}"
-    percentiles = {percent: taken[min(len(taken) - 1, len(taken) * percent // 100)] for percent in (50, 95, 99)}
-    return {f"p{percent}{suffix}": milliseconds for percent, milliseconds in percentiles.items()}
+    return {f"p{percent}{suffix}": percentile(taken, percent) for percent in (50, 95, 99)}
 
 
 def busy_latency(stage: Stage, n: int) -> Figures:

@@ -8,15 +8,12 @@ Writes benchmarks/overhead.json.
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks import findings, servers, steps
 from benchmarks.figures import interval
-from benchmarks.servers import ROOT
 
 WITHOUT, DEFAULT, ALL = "without", "default", "all"
 ARMS = {WITHOUT: {"SIGNALBOX_TRACING": "0"}, DEFAULT: {}, ALL: {"OTEL_TRACES_SAMPLER_ARG": "1"}}
@@ -25,14 +22,12 @@ Costs = dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser = findings.parser("overhead", __doc__)
     parser.add_argument("--blocks", type=int, default=16, help="blocks of each process")
     parser.add_argument(
         "--n", type=int, default=400, help="orders of one block: what is kept at once at a thousand a second"
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/overhead.json")
     arguments = parser.parse_args()
-    findings.end_tidily()
     running = servers.start()
     template = steps.make_template(running)
     serving = {

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import touched
 from benchmarks.addresses import ADDRESSES, Address, samples
+from benchmarks.figures import percentile
 from benchmarks.targets import ANSWERED
 
 LONG_ENOUGH_MS = 4_000.0
@@ -73,7 +74,7 @@ def _ask(client: Any, page: Address, known: dict[str, Any], repeats: int) -> dic
         "part": page.part,
         "status": status,
         "p50_ms": round(median(warm), 1),
-        "p95_ms": round(warm[min(len(warm) - 1, len(warm) * 95 // 100)], 1),
+        "p95_ms": round(percentile(warm, 95), 1),
         "cpu_ms": round(median(cpu[1:]), 1),
         "queries": len(statements),
         **(touched.weigh(statements) if status in ANSWERED else {"rows_touched": 0}),

@@ -5,13 +5,13 @@ matplotlib lives there, as only the report needs it.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import findings
+from benchmarks.findings import ROOT
+
 PLACE = ROOT / "docs/images"
 OURS, THEIRS, OTHERS = "#2563eb", "#d97706", "#9ca3af"
 TITLES = {"bus": "this bus", "bus-batch": "this bus, batch", "celery": "Celery, tuned", "celery-stock": "Celery, stock"}
@@ -133,10 +133,9 @@ def draw() -> None:
     })  # fmt: skip
     PLACE.mkdir(parents=True, exist_ok=True)
     for name, drawers in DRAWN.items():
-        file = ROOT / f"benchmarks/{name}.json"
-        if file.exists():
+        if found := findings.read(name):
             for drawer in drawers:
-                drawer(plt, json.loads(file.read_text()))
+                drawer(plt, found)
 
 
 def main() -> None:

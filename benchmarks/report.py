@@ -14,10 +14,11 @@ from typing import Any
 import celery
 import django
 
-from benchmarks import grown, sections, targets, traced, watched
+from benchmarks import findings, grown, sections, targets
 from benchmarks.figures import Run, curves, summarise
+from benchmarks.findings import ROOT
 from benchmarks.measures import FIGURES, MEASURES
-from benchmarks.servers import ROOT, Servers
+from benchmarks.servers import Servers
 from benchmarks.systems import REFERENCE, SYSTEMS
 
 HANDLER_TITLES = {
@@ -130,7 +131,7 @@ def _number(value: float) -> str:
 
 def write(summary: dict[str, Any], root: Path) -> None:
     """Write benchmarks/latest.json, docs/performance.md and, once there are any, docs/performance-plans.md."""
-    growth = grown.read()
+    growth = findings.read("growth")
     texts = {"benchmarks/latest.json": json.dumps(summary, indent=1) + "\n", "docs/performance.md": _page(summary)}
     if growth:
         texts["docs/performance-plans.md"] = grown.plans(growth)
@@ -156,16 +157,14 @@ def _page(summary: dict[str, Any]) -> str:
         "" if given["is_complete"] else " The run was stopped in its last round, so some measures have one pair less."
     )
     ended += "".join(_again(more) for more in given.get("added", []))
-    growth = grown.read()
     return page.format(
         targets=targets.table(
-            targets.verdicts(summary["results"], growth, sections.read("sustained"), sections.read("embedded"))
+            targets.verdicts(
+                summary["results"], findings.read("growth"), findings.read("sustained"), findings.read("embedded")
+            )
         ),
         **sections.texts(),
         pictures=sections.pictures(),
-        growth=grown.text(growth),
-        overhead=traced.text(traced.read()),
-        feed=watched.text(watched.read()),
         **given,
         ended=ended,
         systems_text=systems,

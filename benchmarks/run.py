@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import findings, report, servers
+from benchmarks import report, servers
 from benchmarks.figures import Run
+from benchmarks.findings import ROOT
 from benchmarks.measures import MEASURES
 from benchmarks.peers import environment as peers
-from benchmarks.servers import ROOT, Servers
-from benchmarks.stage import Stuck, environment, open_stage
+from benchmarks.servers import Servers
+from benchmarks.stage import Stuck, open_stage
 from benchmarks.systems import REFERENCE, SYSTEMS
 
 HANDLERS = ("insert", "contended", "call")
@@ -31,7 +32,6 @@ PEER_ROUNDS, KILL_ROUNDS = 3, 3
 def main(given: Sequence[str] | None = None) -> int:
     """Run the benchmark; the status is 1 when the bus lost or repeated anything, or did not finish."""
     arguments = _arguments(given)
-    findings.end_tidily()
     began = time.monotonic()
     chosen = [SYSTEMS[name] for name in arguments.systems]
     if any(system.is_peer for system in chosen):
@@ -65,7 +65,7 @@ def _report(
 
 
 def _measure(running: Servers, arguments: argparse.Namespace, runs: list[Run]) -> None:
-    templates = {name: _template(running, name) for name in arguments.systems}
+    templates = {name: servers.make_template(running, SYSTEMS[name]) for name in arguments.systems}
     for number in range(arguments.rounds):
         for handler in arguments.handlers:
             for measure in arguments.measures:
@@ -88,12 +88,6 @@ def _is_due(arguments: argparse.Namespace, number: int, handler: str, measure: s
     if handler != "insert":
         return name in {"bus", REFERENCE} and measure == "drain"
     return name in {"bus", REFERENCE} or (name == "bus-batch" and measure in {"drain", "e2e"}) or number < PEER_ROUNDS
-
-
-def _template(running: Servers, name: str) -> str:
-    system = SYSTEMS[name]
-    given = environment(running, system, database="", handler="insert", home=running.directory / "home")
-    return servers.make_template(running, system, given)
 
 
 def _one(running: Servers, template: str, number: int, handler: str, measure: str, name: str, n: int) -> Run:

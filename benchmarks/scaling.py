@@ -5,23 +5,20 @@ Every line compares variants of this bus in turns on the same machine. Writes be
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks import findings, servers
 from benchmarks.backlog import fill
-from benchmarks.servers import ROOT, Servers
-from benchmarks.stage import Stage, Stuck, environment, open_stage
+from benchmarks.servers import Servers
+from benchmarks.stage import Stage, Stuck, open_stage
 from benchmarks.systems import SYSTEMS, System
 
-FILE = ROOT / "benchmarks/scaling.json"
 BUS = SYSTEMS["bus"]
 RELAY, _ = BUS.commands
 MEASURED = 20_000
@@ -162,8 +159,7 @@ WAYS = {"relays": relay, "backlog": backlog}
 def measure(running: Servers, chosen: Sequence[Variant], rounds: int) -> dict[str, dict[str, Any]]:
     """Return for each line and point the median, least and most of its figures."""
     for system in {variant.system.name: variant.system for variant in chosen}.values():
-        given = environment(running, system, database="", handler="insert", home=running.directory / "home")
-        servers.make_template(running, system, given)
+        servers.make_template(running, system)
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     for number in range(rounds):
         for variant in _in_turn(chosen, number):
@@ -189,14 +185,12 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser = findings.parser("scaling", __doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--n", type=int, default=10_000, help="deliveries of one measurement")
     parser.add_argument("--backlogs", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--lines", nargs="+", help="of workers, relays, consumers, backlog; all without it")
-    parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    findings.end_tidily()
     chosen = variants(arguments.n, arguments.backlogs)
     if arguments.lines:
         chosen = [variant for variant in chosen if variant.line.partition(",")[0] in arguments.lines]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from benchmarks import grown, traced, watched
+from benchmarks.findings import ROOT, Found, read
 
-from benchmarks.servers import ROOT
-
-Found = dict[str, Any]
 LINES = {
     "workers": "worker processes, one INSERT (deliveries/s)",
     "workers, 5 ms call": "worker processes, 5 ms elsewhere (deliveries/s)",
@@ -34,15 +31,12 @@ def pictures() -> dict[str, str]:
     }
 
 
-def read(name: str) -> Found | None:
-    """Return what ``python -m benchmarks.<name>`` wrote last, if it ever ran."""
-    file = ROOT / f"benchmarks/{name}.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
 def texts() -> dict[str, str]:
     """Return the sections by their place in page.md."""
-    writers = {"scaling": scaling, "sustained": sustained, "embedded": embedded, "limit": limit}
+    writers = {
+        "scaling": scaling, "sustained": sustained, "embedded": embedded, "limit": limit, "growth": grown.text,
+        "overhead": traced.text, "livefeed": watched.text,
+    }  # fmt: skip
     found = {name: read(name) for name in writers}
     return {
         name: f"Not measured yet: run `python -m benchmarks.{name}`." if one is None else writers[name](one)

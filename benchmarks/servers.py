@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +15,10 @@ import psutil
 import psycopg
 import redis
 
+from benchmarks.findings import ROOT
 from benchmarks.systems import System
 from tests import servers as binaries
 
-ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = (ROOT / "benchmarks/orders/schema.sql").read_text()
 
 
@@ -31,6 +34,11 @@ class Servers:
 
     def database_url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.directory / 'postgresql'}"
+
+    @property
+    def home(self) -> Path:
+        """The data directory of whatever runs beside them."""
+        return self.directory / "home"
 
     @property
     def redis_url(self) -> str:
@@ -49,7 +57,8 @@ class Servers:
 
 
 def start(*, with_stomp: bool = False) -> Servers:
-    """Start both, and RabbitMQ when a system needs it; they end with this process."""
+    """Start both, and RabbitMQ when a system needs it; they end with this process, also by SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     directory = binaries.private_directory("benchmark")
     directory.chmod(0o711)
     postgresql, version = _start_postgresql(directory / "postgresql")
@@ -108,13 +117,32 @@ def _start_redis(directory: Path) -> None:
     server.wait_until(socket.exists)
 
 
-def make_template(servers: Servers, system: System, environment: dict[str, str]) -> str:
+def environment(servers: Servers, system: System, *, database: str, handler: str = "insert") -> dict[str, str]:
+    """Return what the processes of a system are told, and nothing of the caller's own configuration."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": system.settings,
+        "DATABASE_URL": servers.database_url(database),
+        "REDIS_URL": servers.redis_url,
+        "CELERY_BROKER_URL": servers.broker_url,
+        "BENCH_STOMP": servers.stomp,
+        "SECRET_KEY": "of-the-benchmark-only",
+        "SIGNALBOX_HOME": str(servers.home),
+        "LOG_LEVEL": "WARNING",
+        "BENCH_HANDLER": handler,
+        **system.environment,
+    }
+
+
+def make_template(servers: Servers, system: System) -> str:
     """Make the database that each run of a system starts from, and return its name."""
     name = f"template_{system.name.replace('-', '_')}"
     servers.execute(f"CREATE DATABASE {name}")
     servers.execute(SCHEMA, database=name)
     for command in system.prepare:
-        given = {**environment, "DATABASE_URL": servers.database_url(name)}
+        given = environment(servers, system, database=name)
         subprocess.run(command, cwd=ROOT, env=given, check=True, stdout=subprocess.DEVNULL)
     _wait_until_unused(servers, name)
     return name

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks.servers import ROOT, Servers
+from benchmarks.findings import ROOT
+from benchmarks.servers import Servers, environment
 from benchmarks.systems import System
 
 PATIENCE, SLOWEST = 180.0, 20.0
@@ -70,9 +71,7 @@ class Stage:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.samples: list[float] = []
         """What a measure has to say about single events, beside its figures."""
-        self.environment = environment(
-            servers, system, database=database, handler=handler, home=servers.directory / "home"
-        )
+        self.environment = environment(servers, system, database=database, handler=handler)
         self.connection = psycopg.connect(servers.database_url(database), autocommit=True)
 
     def start_consumers(self) -> None:
@@ -211,25 +210,6 @@ class Stage:
         return row
 
 
-def environment(servers: Servers, system: System, *, database: str, handler: str, home: Path) -> dict[str, str]:
-    """Return what the processes of a system are told, and nothing of the caller's own configuration."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return {
-        **kept,
-        "PYTHONPATH": str(ROOT),
-        "DJANGO_SETTINGS_MODULE": system.settings,
-        "DATABASE_URL": servers.database_url(database),
-        "REDIS_URL": servers.redis_url,
-        "CELERY_BROKER_URL": servers.broker_url,
-        "BENCH_STOMP": servers.stomp,
-        "SECRET_KEY": "of-the-benchmark-only",
-        "SIGNALBOX_HOME": str(home),
-        "LOG_LEVEL": "WARNING",
-        "BENCH_HANDLER": handler,
-        **system.environment,
-    }
-
-
 @contextmanager
 def open_stage(servers: Servers, system: System, *, template: str, handler: str) -> Iterator[Stage]:
     """Set up a run on a copy of the system's template database, and take everything down after it."""
@@ -238,7 +218,7 @@ def open_stage(servers: Servers, system: System, *, template: str, handler: str)
     servers.execute(f"CREATE DATABASE {database} TEMPLATE {template}")
     servers.flush_redis()
     if system.before_each:
-        given = environment(servers, system, database=database, handler=handler, home=servers.directory / "home")
+        given = environment(servers, system, database=database, handler=handler)
         subprocess.run(system.before_each, cwd=ROOT, env=given, check=True)
     stage = Stage(servers, system, database=database, handler=handler, log=servers.directory / f"{system.name}.log")
     try:

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import servers
-from benchmarks.servers import ROOT, Servers
-from benchmarks.stage import environment
+from benchmarks.findings import ROOT
+from benchmarks.servers import Servers, environment
 from benchmarks.systems import SYSTEMS
+
+BUS = SYSTEMS["bus"]
 
 
 def make_template(running: Servers) -> str:
-    bus = SYSTEMS["bus"]
-    given = environment(running, bus, database="", handler="insert", home=running.directory / "home")
-    return servers.make_template(running, bus, given)
+    return servers.make_template(running, BUS)
 
 
 def fresh_database(running: Servers, template: str, name: str = "run") -> None:
@@ -27,12 +27,8 @@ def fresh_database(running: Servers, template: str, name: str = "run") -> None:
 def inside(running: Servers, *arguments: str, database: str = "run", module: str = "benchmarks.inside") -> str:
     """Run a module in a process of its own and return what it printed."""
     command = [sys.executable, "-m", module, *arguments]
-    given = _environment(running, database)
+    given = environment(running, BUS, database=database)
     return subprocess.run(command, cwd=ROOT, env=given, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def _environment(running: Servers, database: str) -> dict[str, str]:
-    return environment(running, SYSTEMS["bus"], database=database, handler="insert", home=running.directory / "home")
 
 
 def measure(running: Servers, template: str, arguments: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -53,9 +49,9 @@ class Serving:
     def __init__(self, running: Servers, template: str, name: str, *, n: int, **variables: str) -> None:
         fresh_database(running, template, name)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.inside", "--serve", "--n", str(n)],
-            cwd=ROOT, env={**_environment(running, name), **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-m", "benchmarks.inside", "--serve", "--n", str(n)], cwd=ROOT,
+            env={**environment(running, BUS, database=name), **variables}, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._answer()
 

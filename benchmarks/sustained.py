@@ -7,13 +7,11 @@ drops the partitions of the oldest days under load. Writes benchmarks/sustained.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -21,11 +19,10 @@ import psutil
 
 from benchmarks import findings, servers, steps
 from benchmarks.measures import four_producers
-from benchmarks.servers import ROOT, Servers
+from benchmarks.servers import Servers
 from benchmarks.stage import Stage, open_stage
 from benchmarks.systems import SYSTEMS
 
-FILE = ROOT / "benchmarks/sustained.json"
 PRODUCERS, SHARE = 4, 0.8
 HISTORY, KEPT_DAYS = 200_000, 3
 SCHEDULER = (sys.executable, "manage.py", "scheduler")
@@ -132,12 +129,10 @@ def verdict(samples: list[Sample]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sustained", description=__doc__)
+    parser = findings.parser("sustained", __doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--n", type=int, default=8_000, help="orders that the limit is measured with")
-    parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
-    findings.end_tidily()
     running = servers.start()
     template = steps.make_template(running)
     steps.inside(running, str(HISTORY), database=template, module="benchmarks.history")

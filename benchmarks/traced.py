@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from benchmarks.servers import ROOT
-
-FILE = ROOT / "benchmarks/overhead.json"
 TITLES = {"without": "none", "default": "one trace of fifty (default)", "all": "every trace"}
-
-
-def read() -> dict[str, Any] | None:
-    """Return what ``python -m benchmarks.overhead`` wrote last, if it ever ran."""
-    return json.loads(FILE.read_text()) if FILE.exists() else None
 
 
 TARGET = 0.90
@@ -27,10 +18,8 @@ def verdict(arm: dict[str, Any]) -> str:
     return "missed" if arm["high"] < TARGET else "not decided: the interval holds it"
 
 
-def text(overhead: dict[str, Any] | None) -> str:
+def text(overhead: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    if overhead is None:
-        return "Not measured yet: run `python -m benchmarks.overhead`."
     lines = "\n".join(
         f"| {TITLES[name]} | {arm['publish']:.3f} | {arm['relay']:.3f} | {arm['deliver']:.3f} | {arm['all']:.3f} |"
         f" {arm['throughput']:.2f} | {arm['low']:.2f}-{arm['high']:.2f} | {arm['min']:.2f}-{arm['max']:.2f} |"

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-from benchmarks.servers import ROOT
-
-FILE = ROOT / "benchmarks/livefeed.json"
-
-
-def read() -> dict[str, Any] | None:
-    """Return what ``python -m benchmarks.livefeed`` wrote last, if it ever ran."""
-    return json.loads(FILE.read_text()) if FILE.exists() else None
 
 
 def is_sound(found: dict[str, Any]) -> bool:
@@ -20,10 +10,8 @@ def is_sound(found: dict[str, Any]) -> bool:
     return not any(found[name] for name in ("missing", "duplicated", "error", "disconnects", "errors"))
 
 
-def text(found: dict[str, Any] | None) -> str:
+def text(found: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    if found is None:
-        return "Not measured yet: run `python -m benchmarks.livefeed`."
     cpu = ", ".join(f"{name} {share:.2f}" for name, share in found["cpu_per_second"].items())
     memory = found["web_mb"]
     facts = {

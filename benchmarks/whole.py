@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.servers import ROOT
+from benchmarks.findings import ROOT
 
 PARTS: dict[str, tuple[str, ...]] = {
     "limit": ("benchmarks.limit",),
