@@ -34,8 +34,9 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """What one number of the report means. ``is_cost``: less is better."""
+    """What one number of the report means. ``of`` names its measure; ``is_cost``: less is better."""
 
+    of: str
     title: str
     unit: str
     is_cost: bool = False
@@ -154,27 +155,29 @@ MEASURES = {
 }
 
 FIGURES = {
-    "drain": Figure(title="drain of a backlog", unit="events/s"),
-    "e2e": Figure(title="end to end, 1 producer", unit="events/s"),
-    "e2e4": Figure(title="end to end, 4 producers", unit="events/s"),
-    "publish": Figure(title="publish, nobody consuming", unit="tx/s"),
-    "e2e_publish": Figure(title="publish while consuming", unit="tx/s"),
-    "e2e4_publish": Figure(title="publish while consuming, 4 producers", unit="tx/s"),
-    "p50": Figure(title="latency at 50/s, p50", unit="ms", is_cost=True),
-    "p95": Figure(title="latency at 50/s, p95", unit="ms", is_cost=True),
-    "p99": Figure(title="latency at 50/s, p99", unit="ms", is_cost=True),
-    "p50_500": Figure(title="latency at 500/s, p50", unit="ms", is_cost=True),
-    "p95_500": Figure(title="latency at 500/s, p95", unit="ms", is_cost=True),
-    "p99_500": Figure(title="latency at 500/s, p99", unit="ms", is_cost=True),
-    "drain_cpu": Figure(title="CPU to drain: consumers and relay", unit="s per 1,000", is_cost=True),
-    "drain_database_cpu": Figure(title="CPU to drain: PostgreSQL", unit="s per 1,000", is_cost=True),
-    "e2e_cpu": Figure(title="CPU end to end: consumers and relay", unit="s per 1,000", is_cost=True),
-    "e2e_database_cpu": Figure(title="CPU end to end: PostgreSQL", unit="s per 1,000", is_cost=True),
-    "commits": Figure(title="transactions per event, end to end", unit="", is_cost=True),
-    "wal": Figure(title="WAL per event, end to end", unit="bytes", is_cost=True),
-    "rows": Figure(title="rows left behind per event", unit="", is_cost=True),
-    "memory": Figure(title="memory of all consumers and relays that no other shares", unit="MB", is_cost=True),
-    "missing": Figure(title="missing after three kill -9", unit="orders", is_cost=True),
-    "duplicated": Figure(title="duplicated after three kill -9", unit="orders", is_cost=True),
-    "settled_after": Figure(title="all handled after the last kill", unit="s", is_cost=True),
+    "drain": Figure(of="drain", title="drain of a backlog", unit="events/s"),
+    "e2e": Figure(of="e2e", title="end to end, 1 producer", unit="events/s"),
+    "e2e4": Figure(of="e2e4", title="end to end, 4 producers", unit="events/s"),
+    "publish": Figure(of="drain", title="publish, nobody consuming", unit="tx/s"),
+    "e2e_publish": Figure(of="e2e", title="publish while consuming", unit="tx/s"),
+    "e2e4_publish": Figure(of="e2e4", title="publish while consuming, 4 producers", unit="tx/s"),
+    "p50": Figure(of="latency", title="latency at 50/s, p50", unit="ms", is_cost=True),
+    "p95": Figure(of="latency", title="latency at 50/s, p95", unit="ms", is_cost=True),
+    "p99": Figure(of="latency", title="latency at 50/s, p99", unit="ms", is_cost=True),
+    "p50_500": Figure(of="latency500", title="latency at 500/s, p50", unit="ms", is_cost=True),
+    "p95_500": Figure(of="latency500", title="latency at 500/s, p95", unit="ms", is_cost=True),
+    "p99_500": Figure(of="latency500", title="latency at 500/s, p99", unit="ms", is_cost=True),
+    "drain_cpu": Figure(of="drain", title="CPU to drain: consumers and relay", unit="s per 1,000", is_cost=True),
+    "drain_database_cpu": Figure(of="drain", title="CPU to drain: PostgreSQL", unit="s per 1,000", is_cost=True),
+    "e2e_cpu": Figure(of="e2e", title="CPU end to end: consumers and relay", unit="s per 1,000", is_cost=True),
+    "e2e_database_cpu": Figure(of="e2e", title="CPU end to end: PostgreSQL", unit="s per 1,000", is_cost=True),
+    "commits": Figure(of="e2e", title="transactions per event, end to end", unit="", is_cost=True),
+    "wal": Figure(of="e2e", title="WAL per event, end to end", unit="bytes", is_cost=True),
+    "rows": Figure(of="e2e", title="rows left behind per event", unit="", is_cost=True),
+    "memory": Figure(
+        of="e2e", title="memory of all consumers and relays that no other shares", unit="MB", is_cost=True
+    ),
+    "missing": Figure(of="kill", title="missing after three kill -9", unit="orders", is_cost=True),
+    "duplicated": Figure(of="kill", title="duplicated after three kill -9", unit="orders", is_cost=True),
+    "settled_after": Figure(of="kill", title="all handled after the last kill", unit="s", is_cost=True),
 }

@@ -52,38 +52,60 @@ def conditions(servers: Servers, arguments: argparse.Namespace, *, seconds: floa
 def document(runs: Sequence[Run], given: dict[str, Any]) -> dict[str, Any]:
     """Return what latest.json holds."""
     inexact = [run for run in runs if run.error or (run.measure != "kill" and (run.missing or run.duplicated))]
+    results = [summary.as_dict() for summary in summarise(runs)]
     return {
-        "conditions": given,
+        "conditions": given if given["is_complete"] else {**given, "counted": _counted(results, given["measures"])},
         "reference": REFERENCE,
-        "results": [summary.as_dict() for summary in summarise(runs)],
+        "results": results,
         "curves": curves(runs),
         "checked_runs": len(runs),
         "failed_checks": [
-            f"{run.system} {run.measure}: {run.error or f'{run.missing} missing, {run.duplicated} duplicated'}"
+            f"{run.handler} {run.measure} {run.system}:"
+            f" {run.error or f'{run.missing} missing, {run.duplicated} duplicated'}"
             for run in inexact
         ],
     }
 
 
+def _counted(results: list[dict[str, Any]], measures: list[str]) -> dict[str, int]:
+    """Return how many rounds of each measure every system has at least that has any."""
+    runs = {name: [row["runs"] for row in results if FIGURES[row["measure"]].of == name] for name in measures}
+    return {name: min(of, default=0) for name, of in runs.items()}
+
+
 def added(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the report of before with what was measured anew in the place of what it said of the same."""
-    rows = {(row["handler"], row["measure"], row["system"]): row for row in [*before["results"], *new["results"]]}
-    curves = {
-        (curve["handler"], curve["measure"], curve["system"]): curve
-        for curve in [*before.get("curves", []), *new["curves"]]
-    }
+    """Return the report of before with what was measured anew in the place of all that it said of the same."""
+    again = {_run_of(row) for row in new["results"]}
+    figures = {_key(row) for row in new["results"]}
+    kept = [row for row in before["results"] if _key(row) in figures or _run_of(row) not in again]
+    rows = {_key(row): row for row in [*kept, *new["results"]]}
+    curves = {_key(curve): curve for curve in [*before.get("curves", []), *new["curves"]]}
+    told_again = again | {line.partition(":")[0] for line in new["failed_checks"]}
+    failed = [line for line in before["failed_checks"] if line.partition(":")[0] not in told_again]
+    runs: dict[str, int] = {}
+    for row in rows.values():
+        runs[_run_of(row)] = max(row["runs"], runs.get(_run_of(row), 0))
     given, later = before["conditions"], new["conditions"]
     lists = ("measures", "systems", "handlers")
     both = {name: list(dict.fromkeys([*given[name], *later[name]])) for name in lists}
-    told = {name: later[name] for name in ("at", "load", "rounds", "n", "orders", "seconds", *lists)}
+    names = ("at", "load", "rounds", "n", "orders", "counted", "seconds", *lists)
+    told = {name: later[name] for name in names if name in later}
     return {
         **before,
         "conditions": {**given, **both, "added": [*given.get("added", []), told]},
         "results": list(rows.values()),
         "curves": list(curves.values()),
-        "checked_runs": before["checked_runs"] + new["checked_runs"],
-        "failed_checks": [*before["failed_checks"], *new["failed_checks"]],
+        "checked_runs": sum(runs.values()),
+        "failed_checks": [*failed, *new["failed_checks"]],
     }
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["handler"], row["measure"], row["system"]
+
+
+def _run_of(row: dict[str, Any]) -> str:
+    return f"{row['handler']} {FIGURES[row['measure']].of} {row['system']}"
 
 
 def progress(run: Run, rounds: int) -> str:
@@ -153,10 +175,7 @@ def _page(summary: dict[str, Any]) -> str:
     )
     page = (Path(__file__).parent / "page.md").read_text()
     systems = ", ".join(SYSTEMS[name].title for name in given["systems"])
-    ended = (
-        "" if given["is_complete"] else " The run was stopped in its last round, so some measures have one pair less."
-    )
-    ended += "".join(_again(more) for more in given.get("added", []))
+    ended = _stopped(given) + "".join(_again(more) for more in given.get("added", []))
     return page.format(
         targets=targets.table(
             targets.verdicts(
@@ -179,8 +198,14 @@ def _again(more: dict[str, Any]) -> str:
     return (
         f" Measured again by themselves, {more['at']} (load average {more['load']}), {more['rounds']} rounds of"
         f" {more['n']} orders: {measures} with the handlers {', '.join(more['handlers'])} on"
-        f" {', '.join(more['systems'])}."
+        f" {', '.join(more['systems'])}.{_stopped(more)}"
     )
+
+
+def _stopped(given: dict[str, Any]) -> str:
+    """Say of a run that did not come to its end how many rounds each measure got."""
+    rounds = ", ".join(f"{name} {count}" for name, count in given.get("counted", {}).items())
+    return f" It was stopped before its end; rounds: {rounds}." if rounds else ""
 
 
 def _orders(given: dict[str, Any], measure: str) -> str:

@@ -41,11 +41,26 @@ class TestArguments:
         assert ended.returncode == 2
         assert "--measures: luck is unknown; choose from drain" in ended.stderr
 
+    def test_refuses_an_unknown_part(self) -> None:
+        ended = run("luck", module="benchmarks.whole")
+        assert ended.returncode == 2
+        assert "luck is unknown; choose from limit, orders" in ended.stderr
+
     @pytest.mark.parametrize("field", ["browsers", "rate", "seconds"])
     def test_refuses_a_live_feed_of_nothing(self, field: str) -> None:
         ended = run(f"--{field}", "0", module="benchmarks.livefeed")
         assert ended.returncode == 2
         assert f"--{field} must be 1 or more" in ended.stderr
+
+
+class TestWhole:
+    def test_goes_on_after_a_part_that_failed(self) -> None:
+        code = "from benchmarks import whole; print(whole.measure({'bad': ('no_such_module',), 'good': ('this',)}))"
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True
+        )
+        assert "Zen of Python" in ended.stdout
+        assert ended.stdout.splitlines()[-1] == "['bad']"
 
 
 PAGE = """<tbody id="rows" hx-get="?upto=7&amp;type=a" hx-trigger="changed:messages from:body throttle:3s,
