@@ -108,7 +108,7 @@ def kill(stage: Stage, n: int) -> Figures:
     _settle(stage, n)
     settled_after = time.monotonic() - restarted_at
     missing, duplicated = stage.missing_and_duplicated()
-    found = {"missing": missing, "duplicated": duplicated}
+    found: Figures = {"missing": missing, "duplicated": duplicated}
     return found if missing else {**found, "settled_after": settled_after}
 
 
