@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.http import HttpRequest
 from ninja import Query, Status
 
@@ -52,8 +51,7 @@ def publish(request: HttpRequest) -> Any:
         return Status(202, _accept(request))
     asked = hashlib.sha256(f"POST {request.path} {request.content_type}\n".encode() + request.body).hexdigest()
     sender = requests.asker(actor_of(request))
-    with transaction.atomic():
-        answer = requests.once(actor_name=sender, request_id=key, fingerprint=asked, act=lambda: _accept(request))
+    answer = requests.once_committed(actor_name=sender, request_id=key, fingerprint=asked, act=lambda: _accept(request))
     return Status(202, answer.value)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 
-from messaging import clock
+from messaging import clock, failpoints
 from messaging.actors import Actor
 from messaging.errors import OperationRefused, TransactionRequired
 from messaging.models import RequestRecord
@@ -50,6 +50,16 @@ def once(*, actor_name: str, request_id: str, fingerprint: str, act: Callable[[]
     if value is not None:  # reserved as JSON null; None here would be SQL NULL
         RequestRecord.objects.filter(actor=actor_name, request_id=request_id).update(answer=value)
     return Answer(value=value, is_replayed=False)
+
+
+def once_committed(*, actor_name: str, request_id: str, fingerprint: str, act: Callable[[], Any]) -> Answer:
+    """Do ``once`` in a transaction of its own, for what no operation opens one for.
+
+    Raises:
+        OperationRefused: as ``once`` does.
+    """
+    with failpoints.atomic("request"):
+        return once(actor_name=actor_name, request_id=request_id, fingerprint=fingerprint, act=act)
 
 
 def fingerprint(*question: Any) -> str:

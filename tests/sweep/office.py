@@ -50,6 +50,7 @@ from messaging.operations import (
     pause_consumer,
     rebuild_projection,
     replay_history,
+    requests,
     resume_consumer,
     retry_quarantined,
 )
@@ -70,7 +71,7 @@ FIRST = 800
 OLD, LATE, CALLED_OFF, LAST_CALL, PARKED = 700, 701, 702, 703, 704
 LONG_DUE = datetime(2025, 3, 1, 4, tzinfo=UTC)
 LONG_AGO = timedelta(days=60)
-SCANS = 3
+SCANS = 4
 REQUESTS = ("call off", "hasten", "cancel", "pause", "drain", "resume", "rebuild", "retry")
 
 
@@ -131,8 +132,14 @@ def _once(number: int, kind: str, publish_it: Callable[[], UUID]) -> None:
 
 
 def receive() -> None:
-    """Take in what comes from outside, again after a death; one line cannot be read, one waited for this release."""
+    """Take in what comes from outside, again after a death.
+
+    One line cannot be read, one waited for this release, one has no id of its own but the key of its request.
+    """
     ingest(_scan(1), content_type="application/json", source="gate")
+    requests.once_committed(
+        actor_name=requests.asker(ANA), request_id="scan-4", fingerprint="scan-4", act=_receive_without_id
+    )
     with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
         file.write(_scan(2) + b"\nno line of JSON\n")
         file.flush()
@@ -153,6 +160,11 @@ def _scan(number: int) -> bytes:
     return (
         f'{{"type": "journey.TicketScanned", "version": 1, "id": "scan-{number}", "data": {{"number": {number}}}}}'
     ).encode()
+
+
+def _receive_without_id() -> str:
+    raw = b'{"type": "journey.TicketScanned", "version": 1, "data": {"number": 4}}'
+    return str(ingest(raw, content_type="application/json", source="gate", strict=True).message_id)
 
 
 def _is_calm() -> bool:
