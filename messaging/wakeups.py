@@ -23,6 +23,8 @@ from messaging.settings import options
 log = logging.getLogger("messaging.wakeups")
 TASK = "messaging.deliver"
 MAINTENANCE_QUEUE = "signalbox"
+CONFIRM_SECONDS = 5.0
+"""Short of memory or disk RabbitMQ takes nothing, and says nothing: a relay must not wait for it for ever."""
 
 
 def queue_names() -> list[str]:
@@ -82,9 +84,15 @@ def _broker(known: Outstanding) -> Iterator[Connection]:
 
 
 def _broker_errors() -> tuple[type[Exception], ...]:
-    """Return what the broker's own client raises: asking for a queue's size lets redis-py's errors through."""
-    connection = current_app.connection_for_write()
-    return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
+    """Return what the broker's own client raises: asking for a queue's size lets redis-py's errors through.
+
+    That a broker did not confirm is among what a client may try again, and among no other errors.
+    """
+    connection: Any = current_app.connection_for_write()
+    return (
+        KombuError, OSError, *connection.connection_errors, *connection.channel_errors,
+        *connection.recoverable_connection_errors,
+    )  # fmt: skip
 
 
 def _wake_one(connection: Connection, consumer: str, deliveries: int, known: Outstanding) -> None:
@@ -111,7 +119,8 @@ def send(connection: Connection, queue: str, consumer: str) -> None:
     untyped: Any = Producer
     untyped(connection.default_channel, auto_declare=False).publish(
         message.body, routing_key=queue, headers={**message.headers, "id": id, "root_id": id},
-        serializer=app.conf.task_serializer, **{**message.properties, "correlation_id": id},
+        serializer=app.conf.task_serializer, confirm_timeout=CONFIRM_SECONDS,
+        **{**message.properties, "correlation_id": id},
     )  # fmt: skip
 
 

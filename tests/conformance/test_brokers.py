@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
+from celery import Celery
 from kombu.connection import Connection
+from kombu.entity import Queue
 
 from console.celery import broker_url, transport_options
+from messaging import wakeups
+from messaging.errors import TransportUnavailable
 from tests.processes import Deployment
 
 ORDERS = 60
@@ -61,6 +66,29 @@ def forget_everything(deployment: Deployment, url: str) -> None:
 
         for queue in queue_names():
             connection.default_channel.queue_purge(queue)
+
+
+class TestWakeUpOnRabbitMQ:
+    def test_that_is_refused_is_no_success_and_ends_nobody(
+        self, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app: Any = Celery(set_as_current=False)
+        app.conf.update(broker_url=rabbitmq, broker_transport_options=transport_options(rabbitmq))
+        monkeypatch.setattr(wakeups, "current_app", app)
+        consumer, named = f"conformance.{uuid4()}", cast(Any, Queue)
+        full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        queue = named(wakeups.queue_of(consumer), durable=True, queue_arguments=full)
+        with app.connection_for_write() as connection:
+            bound = queue.bind(connection.default_channel)
+            bound.queue_declare()
+            known = {consumer: 0}
+            wakeups.wake({consumer: 1}, known)
+            assert known == {consumer: 1}
+            known = {consumer: 0}
+            with pytest.raises(TransportUnavailable):
+                wakeups.wake({consumer: 1}, known)
+            assert known == {}  # so that the next look asks anew
+            bound.delete()
 
 
 class TestClientOfRedis:
