@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ settings.register_profile("signalbox", deadline=None, suppress_health_check=[Hea
 settings.load_profile("signalbox")
 
 pytest_plugins = ["messaging.testing.plugin", "tests.traced"]
+_TOLD = "told"
 SKIPS_FAIL = os.environ.get("SIGNALBOX_NO_SKIP") == "1"
 
 
@@ -173,6 +174,12 @@ def station() -> Iterator[Any]:
 
 
 @pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Print a line when all tests have ended: what a worker of xdist prints meanwhile, nobody reads."""
+    return lambda line: record_property(_TOLD, line)
+
+
+@pytest.fixture
 def virtual_clock() -> Iterator[Any]:
     """Install the clock that a test sets by hand: ``virtual_clock(moment)``."""
     from messaging import clock
@@ -204,6 +211,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for report in terminalreporter.stats.get("passed", []):
+        for line in (value for name, value in report.user_properties if name == _TOLD):
+            terminalreporter.write_line(line)
     if SKIPS_FAIL and terminalreporter.stats.get("skipped"):
         terminalreporter.write_sep("=", "SIGNALBOX_NO_SKIP=1: a skipped test fails the run", red=True)
 

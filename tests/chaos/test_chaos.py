@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +39,26 @@ def _rabbitmq() -> None:
 
 
 class TestChaos:
-    def test_of_every_fault_in_a_minute_loses_nothing_and_does_nothing_twice(self, tmp_path: Path) -> None:
+    def test_of_every_fault_in_a_minute_loses_nothing_and_does_nothing_twice(
+        self, tmp_path: Path, tell: Callable[[str], None]
+    ) -> None:
         report = chaos(tmp_path, "--minutes", "0.9", "--shortest", "1.5", "--longest", "3.5")
         assert (report["count"]["lost"], report["count"]["duplicated"], report["count"]["unexpected"]) == (0, 0, 0)
         assert report["violations"] == []
         struck = {each["fault"] for each in report["struck"]}
         assert len(struck) >= 0.7 * (len(FAULTS) - len(report["left_out"]))
         assert report["count"]["acknowledged"] > 0
+        tell(f"Chaos on Redis: {report['verdict']}")
 
     @pytest.mark.usefixtures("_rabbitmq")
-    def test_of_a_broker_that_dies_loses_nothing_on_rabbitmq(self, tmp_path: Path) -> None:
+    def test_of_a_broker_that_dies_loses_nothing_on_rabbitmq(self, tmp_path: Path, tell: Callable[[str], None]) -> None:
         report = chaos(
             tmp_path, "--broker", "rabbitmq", "--minutes", "0.4", "--shortest", "4", "--longest", "8",
             "--only", "restart RabbitMQ,kill child",
         )  # fmt: skip
         assert "restart RabbitMQ" in {each["fault"] for each in report["struck"]}
         assert (report["count"]["lost"], report["count"]["duplicated"]) == (0, 0)
+        tell(f"Chaos on RabbitMQ: {report['verdict']}")
 
 
 class TestSchedule:

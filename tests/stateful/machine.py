@@ -29,6 +29,8 @@ from tests.factories import ANA, ANNOUNCE, Station, TrainArrived, claim, relay, 
 
 POLICY = Retry(immediate=1, delays=("10s",))
 LONGEST_DELAY = 30
+PLAYED: Counter[str] = Counter()
+"""How many examples this process played, and after how many steps it compared."""
 PLANS = st.sampled_from(["fine", "fine", "shaky", "broken"])
 
 
@@ -44,6 +46,7 @@ class Bus(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
+        PLAYED["examples"] += 1
         self.fails: Counter[str] = Counter()
         self.plans: dict[UUID, str] = {}
         """What the handler does with each message of the model."""
@@ -174,6 +177,10 @@ class Bus(RuleBasedStateMachine):
         return data.draw(st.sampled_from(letters)) if letters else None
 
     # ── What must hold ──
+
+    @invariant()
+    def is_counted(self) -> None:
+        PLAYED["comparisons"] += 1
 
     @invariant()
     def nothing_is_lost_or_done_twice(self) -> None:

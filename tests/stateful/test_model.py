@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from hypothesis import Phase, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from messaging import ingest
-from tests.stateful.machine import Bus
+from tests.stateful.machine import PLAYED, Bus
 
 pytestmark = pytest.mark.django_db(transaction=True)
-EXAMPLES = int(os.environ.get("SIGNALBOX_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("SIGNALBOX_EXAMPLES", "25"))
 BOUNDED = settings(settings.get_profile("signalbox"), max_examples=EXAMPLES, stateful_step_count=25)
 
 
 class TestBus:
     @pytest.mark.long
-    def test_agrees_with_its_model(self) -> None:
+    def test_agrees_with_its_model(self, tell: Callable[[str], None]) -> None:
+        PLAYED.clear()
         run_state_machine_as_test(Bus, settings=BOUNDED)
+        tell(f"Model on {connection.vendor}: {PLAYED['examples']} examples, {PLAYED['comparisons']} comparisons")
 
 
 class TestModel:

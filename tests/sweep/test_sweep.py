@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,10 +73,14 @@ class TestSweepOnPostgreSQLAndRedis:
         assert "1 kills, 1 freezes" in result.stdout
 
     @pytest.mark.parametrize("safeguard", MUTANTS)
-    def test_finds_that_a_safeguard_is_missing(self, safeguard: str) -> None:
+    def test_finds_that_a_safeguard_is_missing(self, safeguard: str, capsys: pytest.CaptureFixture[str]) -> None:
         result = sweep("--first", "--mutant", safeguard, "--only", WHERE_IT_SHOWS[safeguard], SWEEP_PATIENCE="5")
         assert result.returncode == 1, result.stdout + result.stderr
-        assert any(f": {invariant} " in result.stdout for invariant in MUTANTS[safeguard][1]), result.stdout
+        broken = re.findall(r"^  (.+?): (I\d+) ", result.stdout, re.MULTILINE)
+        found = [(fault, invariant) for fault, invariant in broken if invariant in MUTANTS[safeguard][1]]
+        assert found, result.stdout
+        with capsys.disabled():
+            sys.stdout.write(f"\nSweep without the {safeguard}, {found[0][0]}: breaks {found[0][1]}\n")
 
 
 @pytest.mark.usefixtures("postgresql", "redis_url", "rabbitmq")
