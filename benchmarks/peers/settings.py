@@ -16,6 +16,6 @@ _APPS = {
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", *_APPS.get(PEER, ()), *ORDERS]
 PROCRASTINATE_IMPORT_PATHS = ["benchmarks.peers.with_procrastinate"]
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
-_HOST, _, _PORT = os.environ.get("BENCH_STOMP", "127.0.0.1:61613").partition(":")
+_HOST, _, _PORT = (os.environ.get("BENCH_STOMP") or "127.0.0.1:61613").partition(":")
 DJANGO_OUTBOX_PATTERN = {"DEFAULT_STOMP_HOST_AND_PORTS": [(_HOST, int(_PORT))]}
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
