@@ -82,7 +82,7 @@ _STOMP = ("subscribe", "benchmarks.peers.with_outbox_pattern.on_order", "/exchan
 PEERS = (
     _peer(
         "procrastinate", "with_procrastinate",
-        *[(*_DJANGO, "procrastinate", "worker", "--concurrency", "1")] * CONSUMERS,
+        *[(*_DJANGO, "procrastinate", "worker", "--concurrency", "10")] * CONSUMERS,
         is_durable=True, prepare=_MIGRATE,
     ),
     _peer(
@@ -91,7 +91,7 @@ PEERS = (
     ),
     _peer(
         "dramatiq", "with_dramatiq",
-        (_PEER, "-m", "dramatiq", "benchmarks.peers.with_dramatiq", "-p", str(CONSUMERS), "-t", "1", "--skip-logging"),
+        (_PEER, "-m", "dramatiq", "benchmarks.peers.with_dramatiq", "-p", str(CONSUMERS), "-t", "8", "--skip-logging"),
         settle=150.0,  # it takes a process for dead after a minute, and looks now and then
     ),
     _peer(
