@@ -12,6 +12,10 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from messaging.wakeups import MAINTENANCE_QUEUE
 
+ANSWER_SECONDS = 5.0
+"""How long Redis may take to answer. Without an end a worker whose answer never comes waits for it until somebody
+restarts one of them, with its consumers idle and its heartbeat going on."""
+
 
 def broker_url(url: str) -> str:
     """Return ``url`` as Celery spells it: redis-py names a unix socket differently."""
@@ -38,6 +42,7 @@ def transport_options(url: str) -> dict[str, Any]:
                 "priority_steps": [0],
                 "socket_keepalive": True,
                 "socket_connect_timeout": 5,
+                "socket_timeout": ANSWER_SECONDS,
                 "retry_on_timeout": True,
             }
         case "amqp" | "amqps" | "pyamqp":

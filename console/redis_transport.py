@@ -1,4 +1,4 @@
-"""Kombu's transport for Redis, with one client for each pool of connections and without spans.
+"""Kombu's transport for Redis, with one client for each pool, without spans, and without waiting for what nobody asked.
 
 Kombu makes a client for each command, and redis-py fills a table of all its commands for each client: that takes longer
 than to put a message in a queue, to note that it was taken or to acknowledge it, while a lone message waits. Spans of
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty
 from typing import Any
 
 from kombu.transport import redis
@@ -33,6 +34,20 @@ class Channel(_Channel):  # type: ignore[misc]
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
         with suppress_instrumentation():
             yield client or self._create_client()
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Read the reply to a BRPOP, where one is due.
+
+        After connections were lost the loop may see this one as readable with nothing asked of it. Kombu would wait for
+        a reply all the same, and a worker with it, until somebody restarts one of them.
+
+        Raises:
+            Empty: no reply is due, or it brought nothing.
+        """
+        if not self._in_poll:
+            self.client.connection.disconnect()  # it may have been closed by the server; the loop opens another
+            raise Empty
+        return super()._brpop_read(**options)
 
 
 class Transport(redis.Transport):

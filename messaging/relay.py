@@ -80,6 +80,7 @@ class Relay:
                 self._presence.start()
                 name_session(self._presence.id)
                 with open_hints() as hints:
+                    wait = FIRST_WAIT
                     self._relay_until(stop, hints)
             except (DatabaseError, InterfaceError, OSError) as error:
                 log.warning("Relay lost the database, trying again in %.1f s: %s", wait, error)

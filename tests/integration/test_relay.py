@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from queue import Empty
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +16,7 @@ import redis
 from celery import Celery, current_app
 from django.db import transaction
 
+from console.celery import transport_options
 from messaging import publish
 from messaging.database import store
 from messaging.envelope import Envelope
@@ -198,6 +202,45 @@ class TestWakeUp:
         broker[0].stop()
         with pytest.raises(TransportUnavailable):
             wake({ANNOUNCE: 1})
+
+    def test_waits_no_longer_than_it_says_for_a_broker_that_does_not_answer(
+        self, broker: tuple[servers.Process, redis.Redis]
+    ) -> None:
+        server, _ = broker
+        app = current_app._get_current_object()
+        app.conf.broker_transport_options = transport_options("redis://")
+        wake({ANNOUNCE: 1})
+
+        def act() -> None:
+            app.set_current()  # of this thread
+            wake({ANNOUNCE: 100_000})
+
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(TransportUnavailable, match="did not take a wake-up"):
+                elsewhere(act).result(PATIENCE)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        wake({ANNOUNCE: 1})
+
+    def test_is_waited_for_only_where_it_was_asked_for_one(self, broker: tuple[servers.Process, redis.Redis]) -> None:
+        """The loop of a worker may find a connection readable that it has asked nothing."""
+        app = current_app._get_current_object()
+        heard: list[Any] = []
+
+        def act() -> None:
+            app.set_current()  # of this thread
+            channel = app.connection_for_read().default_channel
+            channel.client.connection = channel.client.connection_pool.get_connection()
+            with pytest.raises(Empty):
+                channel._brpop_read()
+            channel.basic_consume(queue_of(ANNOUNCE), no_ack=True, callback=heard.append, consumer_tag="1")
+            channel.connection.cycle._register_BRPOP(channel)
+            wake({ANNOUNCE: 1})
+            channel._brpop_read()
+
+        elsewhere(act).result(PATIENCE)
+        assert len(heard) == 1
 
     def test_leaves_few_waiting_whatever_the_broker_forgot(self, broker: tuple[servers.Process, redis.Redis]) -> None:
         known: dict[str, int] = {}
