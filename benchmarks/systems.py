@@ -61,7 +61,7 @@ _BUS = System(
     ),
     prepare=((_PYTHON, "manage.py", "migrate", "-v", "0"), (_PYTHON, "-m", "benchmarks.prepare")),
     is_bus=True,
-    settle_seconds=40.0,  # rescue waits until a dead worker's heartbeat is stale
+    settle_seconds=60.0,  # as peers get; rescue waits until a dead worker's heartbeat is stale
 )
 _PEER = str(PYTHON)
 _DJANGO = (_PEER, "-m", "django")
