@@ -32,6 +32,7 @@ WITHOUT_STATEMENT = {
     "name_session": "names this session, which ends with the process",
     "lock_subscriptions": "takes a lock inside the transaction of synchronise, which has them",
     "now": "reads the time",
+    "is_ripe": "a question before the claim, which writes nothing",
 }
 """Statements of the store without failpoints, and why."""
 
