@@ -183,6 +183,8 @@ def _one_by_one(
     sweep: RolesSweep, given: argparse.Namespace, chosen: Callable[[str, float], bool], names: set[str],
     seconds: set[str],
 ) -> Iterator[None]:  # fmt: skip
+    from tests.sweep.runner import say
+
     for name in sorted(names):
         if given.setup == "roles":
             sweep.kill_role_at(name)
@@ -194,6 +196,8 @@ def _one_by_one(
         if _may_freeze(given) and chosen(name, given.frozen_share):
             sweep.freeze_at(name, hits)
             yield
+    if given.setup == "roles":
+        say(f"reached by no role: {', '.join(sorted(names - sweep.result.points)) or 'none'}")
 
 
 if __name__ == "__main__":

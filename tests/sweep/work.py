@@ -23,7 +23,7 @@ from messaging.consumers import all_consumers
 from messaging.database import store
 from messaging.delivery import loop, presence
 from messaging.ids import new_id
-from messaging.models import DeadLetter, Delivery, OutboxEntry, Worker
+from messaging.models import Attempt, DeadLetter, Delivery, OutboxEntry, Worker
 from messaging.operations import (
     Actor,
     command_line,
@@ -150,9 +150,12 @@ def as_client() -> None:
 
 
 def _await_others() -> None:
-    deadline = time.monotonic() + 2 * PATIENCE
+    began = progressed_at = time.monotonic()
+    seen: tuple[int, ...] = ()
     while not is_drained():
-        if time.monotonic() > deadline:
+        if (now := tuple(model.objects.count() for model in (OutboxEntry, Delivery, Attempt))) != seen:
+            seen, progressed_at = now, time.monotonic()
+        if time.monotonic() > min(progressed_at + 2 * PATIENCE, began + ENDLESS):
             raise NotDrained
         rescue.rescue()
         time.sleep(0.1)
