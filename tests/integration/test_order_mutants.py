@@ -31,10 +31,6 @@ WITHOUT: dict[str, tuple[list[tuple[str, str]], Callable[[Any], None]]] = {
         [LOOK_AGAIN],
         lambda station: Order().test_lets_no_late_worker_run_what_follows_a_claim_it_lost(station),
     ),
-    "either": (
-        [ONE_AT_A_TIME, LOOK_AGAIN],
-        lambda station: Order().test_holds_in_any_interleaving(station, seed=0),
-    ),
     "a look into the outbox": (
         [RELAYED],
         lambda station: Order().test_waits_for_an_earlier_one_that_a_relay_has_in_hand(station),
