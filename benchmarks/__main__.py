@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: what ``make bench-quick`` runs, and with ``--full`` the first part of ``make bench``."""
+"""``python -m benchmarks``: what ``make bench-quick`` runs, and with ``--full`` the orders part of ``make bench``."""
 
 from __future__ import annotations
 

@@ -77,10 +77,11 @@ def added(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Return the report of before with what was measured anew in the place of all that it said of the same."""
     again = {_run_of(row) for row in new["results"]}
     figures = {_key(row) for row in new["results"]}
-    kept = [row for row in before["results"] if _key(row) in figures or _run_of(row) not in again]
-    rows = {_key(row): row for row in [*kept, *new["results"]]}
-    curves = {_key(curve): curve for curve in [*before.get("curves", []), *new["curves"]]}
     told_again = again | {line.partition(":")[0] for line in new["failed_checks"]}
+    kept = [row for row in before["results"] if _key(row) in figures or _run_of(row) not in told_again]
+    rows = {_key(row): row for row in [*kept, *new["results"]]}
+    old_curves = [curve for curve in before.get("curves", []) if " ".join(_key(curve)) not in told_again]
+    curves = {_key(curve): curve for curve in [*old_curves, *new["curves"]]}
     failed = [line for line in before["failed_checks"] if line.partition(":")[0] not in told_again]
     runs: dict[str, int] = {}
     for row in rows.values():

@@ -61,7 +61,8 @@ def _report(
     if arguments.add:
         summary = report.added(json.loads((ROOT / "benchmarks/latest.json").read_text()), summary)
     if arguments.output:
-        report.write(summary, arguments.output)
+        # What broke off is no report: it must not take the place of one.
+        report.write(summary, arguments.output if is_complete or arguments.add else ELSEWHERE)
 
 
 def _measure(running: Servers, arguments: argparse.Namespace, runs: list[Run]) -> None:

@@ -43,7 +43,6 @@ def transport_options(url: str) -> dict[str, Any]:
                 "socket_keepalive": True,
                 "socket_connect_timeout": 5,
                 "socket_timeout": ANSWER_SECONDS,
-                "retry_on_timeout": True,
             }
         case "amqp" | "amqps" | "pyamqp":
             return {"confirm_publish": True, "connect_timeout": 5}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from django.db import connection
@@ -68,11 +68,12 @@ class Relay:
         self._rescue_at = 0.0
         self._shut: frozenset[str] = frozenset()
         self._woken: set[str] = set()
+        self._is_broker_away = False
+        self._wait = FIRST_WAIT
         self._outstanding: Outstanding = {}
 
     def run(self, stop: threading.Event) -> None:
         """Relay until ``stop`` is set; survive a database or broker that goes away and comes back."""
-        wait = FIRST_WAIT
         while not stop.is_set():
             try:
                 synchronise()
@@ -80,13 +81,12 @@ class Relay:
                 self._presence.start()
                 name_session(self._presence.id)
                 with open_hints() as hints:
-                    wait = FIRST_WAIT
                     self._relay_until(stop, hints)
             except (DatabaseError, InterfaceError, OSError) as error:
-                log.warning("Relay lost the database, trying again in %.1f s: %s", wait, error)
+                log.warning("Relay lost the database, trying again in %.2f s: %s", self._wait, error)
                 connection.close()
-                stop.wait(wait)
-                wait = min(wait * 2, 5.0)
+                stop.wait(self._wait)
+                self._wait = min(self._wait * 2, 5.0)
         with suppress(DatabaseError, InterfaceError):
             self._presence.stop()
         connection.close()
@@ -96,6 +96,7 @@ class Relay:
         while not stop.is_set():
             was_idle = self._presence.is_idle
             taken = self.step()
+            self._wait = FIRST_WAIT  # for the database, should it go away after this
             if taken:
                 wait, looks = FIRST_WAIT, looks + 1
                 gathering.note(taken)
@@ -123,8 +124,9 @@ class Relay:
         So what a chore made goes out at once, and what came meanwhile waits for no other chore.
         """
         self._woken.clear()
+        self._is_broker_away = False
         taken = self._relay()
-        for chore in self._chores(time.monotonic()):
+        for chore in self._chores():
             chore()
             taken += self._relay()
         if taken:
@@ -137,19 +139,18 @@ class Relay:
         self._woken.update(relayed.deliveries)
         return relayed.taken
 
-    def _chores(self, now: float) -> list[Callable[[], object]]:
-        """Return what is to be done now, and note when it is again."""
-        chores: list[Callable[[], object]] = []
+    def _chores(self) -> Iterator[Callable[[], object]]:
+        """Yield what is to be done now, each noted as done before it is: one that fails takes no other's turn."""
+        now = time.monotonic()
         if now >= self._due_at:
             self._due_at = now + options().poll_seconds
-            chores.append(self._move_due)
+            yield self._move_due
         if now >= self._rescue_at:
             self._rescue_at = now + RESCUE_EVERY
-            chores.append(rescue.rescue)
+            yield rescue.rescue
         if now >= self._look_at:
             self._look_at = now + options().poll_seconds
-            chores.append(self._wake_forgotten)
-        return chores
+            yield self._wake_forgotten
 
     def _move_due(self) -> None:
         firing.fire_due()
@@ -164,10 +165,13 @@ class Relay:
         self._wake_for({name: most for name in store().claimable() if name not in self._woken})
 
     def _wake_for(self, deliveries: Mapping[str, int]) -> None:
+        if self._is_broker_away:
+            return  # it was asked a moment ago, and each time may take seconds
         work = {name: count for name, count in deliveries.items() if name not in self._shut and _is_worth_waking(name)}
         try:
             wake(work, self._outstanding)
         except TransportUnavailable as error:
+            self._is_broker_away = True
             log.warning("%s", error)  # the next look finds the same work again
 
     def _look_at_broker(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 import redis
 from celery import Celery, current_app
 from django.db import transaction
+from django.db.utils import OperationalError
 
 from console.celery import transport_options
 from messaging import publish
@@ -140,6 +141,30 @@ class TestRelayProcess:
         running.result(PATIENCE)
         assert Delivery.objects.filter(consumer=ANNOUNCE).count() == 1
 
+    def test_comes_back_sooner_the_longer_it_worked_between(
+        self, station: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A database that fails at each step is asked ever less often; after a step that did its work, at once."""
+        station.declare()
+        stop, waits = threading.Event(), list[float]()
+        fails = iter([True, True, True, False, True])
+
+        def step(self: Relay) -> int:
+            if next(fails):
+                raise OperationalError("It went away.")
+            return 0
+
+        def wait(seconds: float) -> bool:
+            waits.append(seconds)
+            if len(waits) == 4:
+                stop.set()
+            return stop.is_set()
+
+        monkeypatch.setattr(Relay, "step", step)
+        monkeypatch.setattr(stop, "wait", wait)
+        Relay().run(stop)
+        assert waits == [0.01, 0.02, 0.04, 0.01]
+
     def test_finds_a_retry_that_came_due_without_any_new_message(self, station: Any) -> None:
         station.declare()
         arrive("ICE 1")
@@ -194,6 +219,41 @@ def broker() -> Iterator[tuple[servers.Process, redis.Redis]]:
     server.stop()
 
 
+class TestChores:
+    def test_of_which_one_fails_each_time_do_not_stop_the_others(
+        self, station: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        station.declare()
+        done: list[str] = []
+
+        def fail() -> None:
+            raise OperationalError("The table is locked.")
+
+        monkeypatch.setattr("messaging.relay.firing.fire_due", fail)
+        monkeypatch.setattr("messaging.relay.rescue.rescue", lambda: done.append("rescue"))
+        monkeypatch.setattr("messaging.relay.pressure.note", lambda: done.append("look"))
+        relaying = Relay()
+        with pytest.raises(OperationalError):
+            relaying.step()
+        relaying.step()
+        assert done == ["rescue", "look"]
+
+    def test_ask_a_broker_that_is_away_once(self, station: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each time may take as long as an answer may."""
+        station.declare()
+        asked: list[object] = []
+
+        def wake(work: object, known: object) -> None:
+            asked.append(work)
+            raise TransportUnavailable("It is away.")
+
+        monkeypatch.setattr("messaging.relay.wake", wake)
+        monkeypatch.setattr("messaging.relay.pressure.note", lambda: arrive("ICE 2"))
+        arrive("ICE 1")
+        assert Relay().step() == 2
+        assert len(asked) == 1
+
+
 class TestWakeUp:
     """The broker may go away at any time: that is told in the bus's own words, which the relay survives."""
 
@@ -203,7 +263,7 @@ class TestWakeUp:
         with pytest.raises(TransportUnavailable):
             wake({ANNOUNCE: 1})
 
-    def test_waits_no_longer_than_it_says_for_a_broker_that_does_not_answer(
+    def test_does_not_wait_for_ever_for_a_broker_that_does_not_answer(
         self, broker: tuple[servers.Process, redis.Redis]
     ) -> None:
         server, _ = broker

@@ -52,6 +52,11 @@ class TestAdded:
         assert found["failed_checks"] == []
         assert found["checked_runs"] == 4
 
+    def test_leaves_no_figure_of_a_run_that_failed_when_it_was_measured_again(self) -> None:
+        found = report.added(self.BEFORE, document(ran("drain", "bus", error="stuck")))
+        assert ("drain", "bus") not in values(found)
+        assert "insert drain bus: stuck" in found["failed_checks"]
+
     def test_keeps_the_failure_of_another_run(self) -> None:
         found = report.added(self.BEFORE, document(ran("drain", "celery", drain=6)))
         assert found["failed_checks"] == ["insert kill celery: stuck"]
