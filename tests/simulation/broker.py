@@ -15,7 +15,7 @@ PREFIX = f"{MAINTENANCE_QUEUE}."
 class Broker:
     """Stands where messaging.wakeups looks for Celery's application, and for its connection."""
 
-    connection_errors = channel_errors = ()
+    connection_errors = channel_errors = recoverable_connection_errors = ()
 
     def __init__(self) -> None:
         self.queues: Counter[str] = Counter()

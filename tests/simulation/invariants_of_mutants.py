@@ -39,7 +39,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
 
 FIRST_SEEDS = {
     "order": 30,
-    "block": 33,
+    "block": 565,
     "firing's transaction": 150,
     "due time's key": 13,
     "scheduled row": 13,
@@ -56,7 +56,7 @@ FIRST_SEEDS = {
     "batch's search": 15,
     "batch's transaction": 350,
     "expiry": 20,
-    "expiry's fresh look": 70,
+    "expiry's fresh look": 480,
     "expired dead letter": 20,
     "filter": 20,
     "filter's record": 20,

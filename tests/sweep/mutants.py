@@ -113,7 +113,7 @@ MUTANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "failure count": (without_failure_count, ("I7",)),
     "counts": (without_counts, ("I11",)),
     "audit": (without_audit, ("I8",)),
-    "request id": (without_request_id, ("I9",)),
+    "request id": (without_request_id, ("I2", "I9")),  # I2: a publish with a key is of these requests, too
 }
 """What each takes out, and the invariants of which one at least must be seen to break."""
 
