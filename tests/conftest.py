@@ -137,6 +137,14 @@ def _no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _registry_is_left_alone() -> Iterator[None]:
+    """A consumer that a test leaves behind is subscribed in the next one's database: in some order, that fails."""
+    before = {each.name for each in all_consumers()}
+    yield
+    assert {each.name for each in all_consumers()} <= before, "the test forgets what it declares"
+
+
+@pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test begin as a process does: what the code keeps in memory is of no other test."""
     from console.throttling import failed_authentications

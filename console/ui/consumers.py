@@ -249,13 +249,8 @@ def _detail(
         "typed": request.POST,
         "request_id": str(uuid4()),
     }
-    if request.headers.get("HX-Target") != "consumer":
-        return render(request, "consumers/detail.html", context, status=status)
-    response = render(request, "consumers/consumer.html", context)
-    if request.GET.get("held") == ("no" if is_held else "yes"):
-        # Somebody else paused or resumed it: the page's dialog is the wrong one now.
-        response["HX-Refresh"] = "true"
-    return response
+    is_partial = request.headers.get("HX-Target") == "consumer"
+    return render(request, "consumers/consumer.html" if is_partial else "consumers/detail.html", context, status=status)
 
 
 def _words(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from messaging.consumers import Consumer, declare
+from messaging.consumers import Consumer, declare, find_consumer
 from messaging.testing.naming import ConsumerName, consumer_of
 
 
@@ -58,9 +58,10 @@ class Doubles:
         self._wrap(consumer, failing)
 
     def close(self) -> None:
-        """Put every original back."""
-        for original in self._originals.values():
-            declare(original)
+        """Put every original back whose consumer is still declared."""
+        for name, original in self._originals.items():
+            if find_consumer(name):
+                declare(original)
 
     def _wrap(self, consumer: ConsumerName, stand_in: Callable[[Any, Any], None]) -> None:
         declared = consumer_of(consumer)

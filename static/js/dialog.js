@@ -1,3 +1,5 @@
+const WANTED = "signalbox:dialog";
+
 // <button data-dialog="id"> opens <dialog id>. data-close closes it, so do esc and a click outside.
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-dialog]");
@@ -5,8 +7,11 @@ document.addEventListener("click", (event) => {
     const nav = document.getElementById("nav");
     if (nav?.matches(":popover-open")) nav.hidePopover();
     const dialog = document.getElementById(opener.dataset.dialog);
-    if (!dialog) location.reload(); // the page has moved on since it was opened: its dialogs are of then
-    else if (!dialog.open) {
+    if (!dialog) {
+      // The page has moved on since it was opened, its dialogs are of then. Read again, it opens this one.
+      sessionStorage.setItem(WANTED, opener.dataset.dialog);
+      location.reload();
+    } else if (!dialog.open) {
       dialog.dispatchEvent(new CustomEvent("dialog:opening", { bubbles: true, detail: { opener } }));
       dialog.showModal();
     }
@@ -28,3 +33,6 @@ function openBrought() {
 }
 document.addEventListener("htmx:afterSettle", openBrought);
 openBrought();
+const wanted = sessionStorage.getItem(WANTED);
+sessionStorage.removeItem(WANTED);
+if (wanted) document.getElementById(wanted)?.showModal();

@@ -17,7 +17,7 @@ from tests.acceptance.test_up import Start, url
 from tests.processes import Deployment, eventually
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route
 
 WIDE = (1440, 900)
 NARROW = (390, 844)
@@ -293,6 +293,39 @@ class TestPause:
         page.get_by_role("dialog").get_by_role("button", name=f"Resume {name}").click()
         page.get_by_text(f"{name} runs again").wait_for()
         elsewhere.get_by_text(banner).wait_for(state="detached")
+
+    def test_is_confirmed_though_the_page_hears_of_it_before_its_answer(self, page: Page) -> None:
+        name = "billing.charge_card"
+        answers: list[tuple[Route, APIResponse]] = []
+        read: list[str] = []
+
+        def carry_out(route: Route) -> None:
+            answers.append((route, route.fetch(max_redirects=0)))
+            page.context.clear_cookies(name="messages")  # the answer brings it, and the answer is under way
+            read.clear()
+
+        def has_heard() -> bool:
+            elsewhere.wait_for_timeout(100)
+            return read.count("consumer") > 1  # twice: what was read first may have been asked before
+
+        elsewhere = page.context.new_page()
+        visit(elsewhere, f"/consumers/{name}")
+        visit(page, f"/consumers/{name}")
+        page.on("response", lambda part: read.append(part.request.headers.get("hx-target", "")))
+        page.route("**/pause", carry_out)
+        page.get_by_role("button", name="Pause…").click()
+        dialog = page.get_by_role("dialog", name=f"Pause {name}")
+        dialog.get_by_label("Reason").fill("The card provider is being moved.")
+        dialog.get_by_role("button", name=f"Pause {name}").click(no_wait_after=True)
+        eventually(has_heard, what="the page hears of it")
+        [(route, answer)] = answers
+        route.fulfill(response=answer)
+        page.locator("#toasts").get_by_text(f"{name} is paused.").wait_for()
+
+        # Whoever has had the page open since before is offered what there is to do now.
+        elsewhere.get_by_role("button", name="Resume…").click()
+        elsewhere.get_by_role("dialog").get_by_role("button", name=f"Resume {name}").click()
+        elsewhere.get_by_text(f"{name} runs again").wait_for()
 
 
 class TestQuarantine:

@@ -229,6 +229,13 @@ class TestIsolation:
         assert not Worker.objects.exists()
         assert timezone.now() - clock.now() < timedelta(minutes=1)
 
+    def test_puts_back_no_consumer_that_was_forgotten_meanwhile(self, station: Station, db: None) -> None:
+        station.declare()
+        with harness() as bus:
+            bus.fail(ANNOUNCE)
+            station.close()
+        assert station.find(ANNOUNCE) is None
+
     def test_reaches_back_to_its_own_beginning(self, station: Station, db: None) -> None:
         """The subscriptions are of the day the test database was made, the test plays earlier."""
         station.declare()

@@ -242,13 +242,6 @@ class TestPause:
         assert f"{CHARGE} runs again. 4 wait" in text_of(answer)
         assert ConsumerState.objects.get(name=CHARGE).paused_at is None
 
-    def test_renews_a_page_that_offers_what_somebody_else_already_did(self, ana: Client) -> None:
-        rows.consumer(CHARGE)
-        self.ask(ana)
-        again = {"HX-Request": "true", "HX-Target": "consumer"}
-        assert ana.get(f"/consumers/{CHARGE}", {"held": "no"}, headers=again)["HX-Refresh"] == "true"
-        assert "HX-Refresh" not in ana.get(f"/consumers/{CHARGE}", {"held": "yes"}, headers=again)
-
     def test_needs_a_post(self, ana: Client) -> None:
         rows.consumer(CHARGE)
         assert ana.get(f"/consumers/{CHARGE}/pause").status_code == 405
