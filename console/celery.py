@@ -13,8 +13,9 @@ from kombu.transport import TRANSPORT_ALIASES
 from messaging.wakeups import MAINTENANCE_QUEUE
 
 ANSWER_SECONDS = 5.0
-"""How long Redis may take to answer. Without an end a worker whose answer never comes waits for it until somebody
-restarts one of them, with its consumers idle and its heartbeat going on."""
+"""How long the broker may take to answer. Without an end a worker or relay whose answer never comes waits for it until
+somebody restarts one of them, with its consumers idle and its heartbeat going on. Short of memory or disk RabbitMQ
+takes nothing, and says nothing."""
 
 
 def broker_url(url: str) -> str:
@@ -45,7 +46,8 @@ def transport_options(url: str) -> dict[str, Any]:
                 "socket_timeout": ANSWER_SECONDS,
             }
         case "amqp" | "amqps" | "pyamqp":
-            return {"confirm_publish": True, "connect_timeout": 5}
+            answers = {"read_timeout": ANSWER_SECONDS, "write_timeout": ANSWER_SECONDS}
+            return {"confirm_publish": True, "connect_timeout": 5, **answers}
         case other:
             raise ImproperlyConfigured(
                 f"CELERY_BROKER_URL begins with {other!r}; use redis://, rediss://, amqp://, amqps:// or unix://."

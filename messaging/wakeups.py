@@ -23,8 +23,6 @@ from messaging.settings import options
 log = logging.getLogger("messaging.wakeups")
 TASK = "messaging.deliver"
 MAINTENANCE_QUEUE = "signalbox"
-CONFIRM_SECONDS = 5.0
-"""Short of memory or disk RabbitMQ takes nothing, and says nothing: a relay must not wait for it for ever."""
 
 
 def queue_names() -> list[str]:
@@ -119,8 +117,7 @@ def send(connection: Connection, queue: str, consumer: str) -> None:
     untyped: Any = Producer
     untyped(connection.default_channel, auto_declare=False).publish(
         message.body, routing_key=queue, headers={**message.headers, "id": id, "root_id": id},
-        serializer=app.conf.task_serializer, confirm_timeout=CONFIRM_SECONDS,
-        **{**message.properties, "correlation_id": id},
+        serializer=app.conf.task_serializer, **{**message.properties, "correlation_id": id},
     )  # fmt: skip
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from typing import Any, cast
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Any, Self, cast
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -14,7 +18,8 @@ from kombu.entity import Queue
 from console.celery import broker_url, transport_options
 from messaging import wakeups
 from messaging.errors import TransportUnavailable
-from tests.processes import Deployment
+from tests.factories import elsewhere
+from tests.processes import PATIENCE, Deployment
 
 ORDERS = 60
 
@@ -89,6 +94,54 @@ class TestWakeUpOnRabbitMQ:
                 wakeups.wake({consumer: 1}, known)
             assert known == {}  # so that the next look asks anew
             bound.delete()
+
+    @pytest.mark.parametrize("is_known", [False, True], ids=["how many wait", "what was sent"])
+    def test_does_not_wait_for_ever_for_a_broker_that_froze(
+        self, rabbitmq: str, monkeypatch: pytest.MonkeyPatch, is_known: bool
+    ) -> None:
+        """Its connection stays open, and nothing comes: neither how many wait nor that it has what was sent."""
+        consumer = f"conformance.{uuid4()}"
+        with Pipe(urlsplit(rabbitmq).port or 5672) as pipe:
+            url = f"amqp://guest:guest@127.0.0.1:{pipe.port}//"
+            app: Any = Celery(set_as_current=False)
+            app.conf.update(broker_url=url, broker_transport_options=transport_options(url))
+            monkeypatch.setattr(wakeups, "current_app", app)
+            wakeups.wake({consumer: 1})
+            known = {consumer: 0} if is_known else {}
+            pipe.is_frozen.set()
+            with pytest.raises(TransportUnavailable):
+                elsewhere(lambda: wakeups.wake({consumer: 1}, known)).result(PATIENCE)
+
+
+class Pipe:
+    """Passes on what goes between clients and a server on this machine, until it freezes."""
+
+    def __init__(self, port: int) -> None:
+        self._server = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.is_frozen = Event()
+
+    def __enter__(self) -> Self:
+        Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._server)
+                for ends in ((client, server), (server, client)):
+                    Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, come: socket.socket, go: socket.socket) -> None:
+        with suppress(OSError):
+            while data := come.recv(65_536):
+                if not self.is_frozen.is_set():
+                    go.sendall(data)
 
 
 class TestClientOfRedis:
