@@ -99,6 +99,20 @@ class TestRefusedStart:
         assert f"{setting}='soon'" in program.output
         assert "Traceback" not in program.output
 
+    def test_names_a_command_that_nobody_handles(self, embedded: Deployment, tmp_path: Path) -> None:
+        (tmp_path / "hotel").mkdir()
+        (tmp_path / "hotel/__init__.py").touch()
+        (tmp_path / "hotel/events.py").write_text(
+            "from messaging import Command\n\nclass BookRoom(Command, version=1):\n    room: str\n"
+        )
+        (tmp_path / "hotel_settings.py").write_text(
+            'from console.settings import *\n\nINSTALLED_APPS = [*INSTALLED_APPS, "hotel"]\n'
+        )
+        program = embedded.start("up", PYTHONPATH=str(tmp_path), DJANGO_SETTINGS_MODULE="hotel_settings")
+        assert program.wait() == 1
+        assert "messaging.E002" in program.output
+        assert "BookRoom has 0 handlers" in program.output
+
 
 class TestStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

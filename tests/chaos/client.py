@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import django
 from django.db import connection, transaction
@@ -116,12 +117,17 @@ def repair_all(dice: random.Random) -> None:
             repair()
 
 
+def repair_id(dead_letter: UUID) -> str:
+    """Return the id of the request that repairs a dead letter."""
+    return f"repair {dead_letter}"
+
+
 def _repair_of(row: DeadLetter) -> Callable[[], object]:
     from messaging.models import Message
     from messaging.operations import command_line, discard_dead_letters, replay_dead_letters, resubmit_dead_letter
     from tests.sweep.journey.consumers import HOLD_SEAT
 
-    actor, request_id = command_line("ana"), f"repair {row.id}"
+    actor, request_id = command_line("ana"), repair_id(row.id)
     body = bytes(Message.objects.get(id=row.message_id).body).decode()
     bulk: dict[str, Any] = {"ids": [row.id], "actor": actor, "request_id": request_id}
     if row.consumer == HOLD_SEAT and row.run == 1 and '"resubmitted"' in body:

@@ -12,6 +12,10 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "order": ("I4",),
     "block": ("I4",),
     "outbox delete": ("I2", "I10", "I11"),
+    "follow-ups": ("I3",),
+    "counts": ("I11",),
+    "audit": ("I8",),
+    "request id": ("I9",),
     "firing's transaction": ("I1", "I8", "I11"),
     "due time's key": ("I2",),
     "scheduled row": ("I1", "I2"),
@@ -38,6 +42,8 @@ BREAKS: dict[str, tuple[str, ...]] = {
 }
 
 FIRST_SEEDS = {
+    "audit": 15,
+    "request id": 1070,
     "order": 30,
     "block": 565,
     "firing's transaction": 150,

@@ -15,6 +15,7 @@ from messaging.database.statements import Relayed
 from messaging.delivery import loop
 from messaging.delivery.gate import Claim
 from tests.simulation import mutants_of_parts
+from tests.sweep import mutants as of_sweep
 
 
 def without_fence() -> None:
@@ -130,5 +131,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "order": without_order,
     "block": without_block,
     "outbox delete": without_outbox_delete,
+    "follow-ups": of_sweep.without_follow_ups,
+    "counts": of_sweep.without_counts,
+    "audit": of_sweep.without_audit,
+    "request id": of_sweep.without_request_id,
     **mutants_of_parts.MUTANTS,
 }

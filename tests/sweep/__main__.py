@@ -1,4 +1,7 @@
-"""``python -m tests.sweep``: sweep one set-up and print the counts; the exit status is 1 when an invariant broke."""
+"""``python -m tests.sweep``: sweep one set-up and print the counts.
+
+The exit status is 1 when an invariant broke, or when nobody died at a failpoint where somebody was to.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ def _sweep(given: argparse.Namespace, directory: Path) -> int:
         if given.mutant and sweep.result.violations:
             break
     say(sweep.result.closing_line(time.monotonic() - began))
-    return 1 if sweep.result.violations else 0
+    return 1 if sweep.result.violations or sweep.result.survived else 0
 
 
 def prepare(databases: Databases, directory: Path) -> None:
@@ -156,6 +159,7 @@ def _in_turn(
             left = [hit for hit in left if hit in missed]
         if left:
             say(f"did not come again: {', '.join(f'{name}:{hit}' for name, hit in left)}")
+            sweep.result.survived |= {name for name, _ in left} - sweep.result.points
 
 
 def _may_freeze(given: argparse.Namespace) -> bool:

@@ -59,6 +59,14 @@ def sweep(*arguments: str, template: str = TEMPLATE, **environment: str) -> subp
     )
 
 
+def show(title: str, result: subprocess.CompletedProcess[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Print the counts; a sweep in which nobody died shows nothing."""
+    counts = result.stdout.splitlines()[-1]
+    assert re.search(r" [1-9]\d* kills", counts), result.stdout
+    with capsys.disabled():
+        sys.stdout.write(f"\n{title}: {counts}\n")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def template(postgresql: str) -> Iterator[None]:
     yield
@@ -75,8 +83,7 @@ class TestSweepOnPostgreSQLAndRedis:
         assert result.returncode == 0, result.stdout + result.stderr
         assert "reached nowhere: none" in result.stdout, result.stdout
         assert "0 lost, 0 duplicated, broken invariants: none" in result.stdout
-        with capsys.disabled():
-            sys.stdout.write(f"\nSweep: {result.stdout.splitlines()[-1]}\n")
+        show("Sweep", result, capsys)
 
     def test_finds_that_a_frozen_rescuer_keeps_nothing_from_the_next(self) -> None:
         result = sweep("--first", "--only", "rescue.one")
@@ -96,9 +103,12 @@ class TestSweepOnPostgreSQLAndRedis:
 
 @pytest.mark.usefixtures("postgresql", "redis_url", "rabbitmq")
 class TestSweepOnRabbitMQ:
-    def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
+    def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         result = sweep_in_turn("--setup", "rabbitmq", "--first", "--share", "0.1", "--frozen-share", "0.1")
         assert result.returncode == 0, result.stdout + result.stderr
+        show("Sweep on RabbitMQ", result, capsys)
 
 
 @pytest.mark.usefixtures("postgresql", "redis_url")
@@ -108,12 +118,14 @@ class TestSweepOfRealRoles:
         result = sweep("--setup", "roles", "--only", " ".join(places))
         assert result.returncode == 0, result.stdout + result.stderr
         assert f" {len(places)} kills" in result.stdout, result.stdout
-        with capsys.disabled():
-            sys.stdout.write(f"\nSweep of roles at {', '.join(places)}: {result.stdout.splitlines()[-1]}\n")
+        show(f"Sweep of roles at {', '.join(places)}", result, capsys)
 
 
 class TestSweepOfTheEmbeddedSetUp:
-    def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(self) -> None:
+    def test_finds_nothing_broken_at_a_share_of_the_failpoints_that_changes_daily(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         result = sweep_in_turn("--setup", "embedded", "--first", "--share", "0.15")
         assert result.returncode == 0, result.stdout + result.stderr
         assert "reached nowhere: none" in result.stdout, result.stdout
+        show("Sweep of the embedded process", result, capsys)

@@ -11,19 +11,19 @@ from typing import Any, TextIO
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from console import environment as env
 from console import web
+from messaging.management.base import BusCommand
 from messaging.scheduling.synchronising import synchronise_schedules
 from messaging.subscriptions import synchronise
 
 
-class Command(BaseCommand):
+class Command(BusCommand):
     help = "Start web, relay, worker and scheduler in one process on SQLite."
-    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default=env.text("HOST", "127.0.0.1"))
