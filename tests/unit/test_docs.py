@@ -28,6 +28,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 READERS, METHODS = {"choice", "text", "flag", "integer", "number", "share", "words"}, {"get", "setdefault"}
 DJANGOS_OWN = {"DJANGO_SETTINGS_MODULE"}
+DATABASES = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
 
 
 class TestLinks:
@@ -71,11 +72,17 @@ class TestExamples:
         assert {first or second for first, second in called} <= make_targets()
 
     def test_name_tests_that_exist(self) -> None:
-        named = set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+)::(\w+))?`", text(DOCS / "guarantees.md")))
-        assert named
-        for file, test_class, method in named:
+        assert named_tests()
+        for file, test_class, method, _ in named_tests():
             assert (ROOT / file).exists(), file
-            assert not test_class or method in methods(ROOT / file).get(test_class, set()), f"{file} {method}"
+            assert not test_class or test_class in methods(ROOT / file), f"{file} {test_class}"
+            assert not method or method in methods(ROOT / file)[test_class], f"{file} {method}"
+
+    def test_name_the_database_of_tests_that_run_on_one_only(self) -> None:
+        for file, test_class, method, note in named_tests():
+            if test_class:
+                said = {database for database, name in DATABASES.items() if name == note}
+                assert said == only_on(ROOT / file, test_class, method), f"{file} {test_class} {method}"
 
     def test_name_files_that_exist(self) -> None:
         named = re.findall(r"`([a-z]+/[\w/.-]+\.(?:py|md|sql))`", text(DOCS / "development.md"))
@@ -119,7 +126,7 @@ class TestNames:
     def test_of_checks_are_documented(self) -> None:
         declared = "".join(text(path) for path in sorted((ROOT / "messaging").rglob("checks.py")))
         ids = set(re.findall(r'id="(messaging\.[EW]\d+)"', declared))
-        assert ids == set(re.findall(r"messaging\.[EW]\d+", text(DOCS / "reference.md")))
+        assert sorted(ids) == sorted(re.findall(r"messaging\.[EW]\d+", text(DOCS / "reference.md"))), "each once"
 
     def test_of_commands_are_those_in_the_code(self) -> None:
         own = {
@@ -254,6 +261,26 @@ def make_targets() -> set[str]:
 def methods(file: Path) -> dict[str, set[str]]:
     classes = (node for node in ast.parse(text(file)).body if isinstance(node, ast.ClassDef))
     return {each.name: {part.name for part in each.body if isinstance(part, ast.FunctionDef)} for each in classes}
+
+
+@cache
+def named_tests() -> frozenset[tuple[str, str, str, str]]:
+    """Return file, class and method of the tests that hold the guarantees, and what stands in brackets behind each."""
+    pattern = r"`(tests/[\w/]+\.py)(?:::(\w+))?(?:::(\w+))?`(?: \((\w+)\))?"
+    return frozenset(re.findall(pattern, text(DOCS / "guarantees.md")))
+
+
+def only_on(file: Path, test_class: str, method: str) -> set[str]:
+    """Return the databases for which a test, its class or its module is marked; the module may give a mark a name."""
+    module = ast.parse(text(file)).body
+    assigned = {
+        ast.unparse(node.targets[0]): ast.unparse(node.value) for node in module if isinstance(node, ast.Assign)
+    }
+    [found] = [node for node in module if isinstance(node, ast.ClassDef) and node.name == test_class]
+    tests = [part for part in found.body if isinstance(part, ast.FunctionDef) and part.name == method]
+    decorators = [*found.decorator_list, *(mark for test in tests for mark in test.decorator_list)]
+    marks = " ".join([assigned.get("pytestmark", ""), *map(ast.unparse, decorators)])
+    return set(re.findall(r"only_on\('(\w+)'\)", re.sub(r"\w+", lambda name: assigned.get(name[0], name[0]), marks)))
 
 
 def error_classes() -> Iterable[str]:
