@@ -13,6 +13,7 @@ from messaging.database import store
 from messaging.models import Attempt, Delivery, OutboxEntry, RollupDelta, Subscription
 from messaging.operations import replay_dead_letters
 from messaging.queries.messages import get_message
+from messaging.relay import Relay
 from messaging.subscriptions import synchronise
 from messaging.testing import run_until_idle
 from messaging.verification import verify
@@ -38,6 +39,22 @@ class TestFilteredSubscription:
         relay()
         assert Delivery.objects.filter(consumer=ANNOUNCE).count() == 1
         assert Delivery.objects.filter(consumer=CLEAN).count() == 2
+
+    def test_is_woken_for_what_it_wants_only(self, station: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        woken: list[str] = []
+        monkeypatch.setattr("messaging.relay.wake", lambda work, known: woken.extend(sorted(work)))
+        station.declare(filter=ICE_ONLY)
+        station.declare(name=CLEAN)
+        relaying = Relay()
+        arrive("RB 1", "RB 2")
+        relaying.step()
+        assert woken == [CLEAN]
+        relaying._look_at = 0
+        relaying.step()
+        assert woken == [CLEAN, CLEAN]
+        arrive("RB 3", "ICE 1")
+        relaying.step()
+        assert woken == [CLEAN, CLEAN, ANNOUNCE, CLEAN]
 
     def test_asks_headers_and_envelope(self, station: Any) -> None:
         station.declare(filter={"headers.region": ["eu"], "envelope.tenant": ["acme"]})

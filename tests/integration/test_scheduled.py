@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,6 +19,8 @@ from messaging.database import store
 from messaging.models import Attempt, Delivery, Message, ScheduledMessage
 from messaging.publishing import publish_to
 from messaging.queries.messages import MessageFilter, get_message, list_messages
+from messaging.relay import Relay
+from messaging.settings import Options, options
 from messaging.testing import run_until_idle
 from messaging.verification import verify
 from tests.factories import ANNOUNCE, CLEAN, DoorsOpened, Station, TrainArrived, arrive, elsewhere, ledger, write
@@ -133,6 +141,52 @@ class TestScheduledMessage:
         run_until_idle()
         assert Attempt.objects.filter(outcome="handled").count() == 40
         assert len(ledger()) == 40
+
+
+class Waits:
+    """The relay's clock, which only its waits move, and no hints; as every so many of them begins, a message is due."""
+
+    def __init__(self, stop: threading.Event, *, every: int) -> None:
+        self.now, self.due_at = 0.0, 0.0
+        self.lengths: list[float] = []
+        self.delays: list[float] = []
+        self._stop, self._every = stop, every
+
+    def wait(self, seconds: float) -> bool:
+        if Delivery.objects.exists():
+            self.delays.append(self.now - self.due_at)
+            Delivery.objects.all().delete()
+        if len(self.lengths) % self._every == 0 and not ScheduledMessage.objects.exists():
+            come_due(later("ICE 1"))
+            self.due_at = self.now
+        self.lengths.append(seconds)
+        self.now += seconds
+        if self.now > 10:
+            self._stop.set()
+        return False
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        yield self
+
+
+class TestIdleRelay:
+    @pytest.mark.parametrize("every", [1, 16])
+    def test_finds_what_is_due_within_a_second(
+        self, station: Station, monkeypatch: pytest.MonkeyPatch, every: int
+    ) -> None:
+        """Waits are short after each message, and as long as they may be where none came for a while."""
+        station.declare()
+        stop = threading.Event()
+        waits = Waits(stop, every=every)
+        monkeypatch.setattr("messaging.relay.open_hints", waits.opened)
+        monkeypatch.setattr("messaging.relay.time", SimpleNamespace(monotonic=lambda: waits.now, time_ns=time.time_ns))
+        monkeypatch.setattr("messaging.relay.wake", lambda work, known: None)
+        Relay().run(stop)
+        assert waits.delays
+        assert max(waits.lengths) <= options().poll_seconds
+        assert max(waits.delays) < 2 * options().poll_seconds
+        assert Options().poll_seconds <= 0.5
 
 
 class TestCancelling:
