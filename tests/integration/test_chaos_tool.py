@@ -14,14 +14,18 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from messaging import Context, OperationRefused, Retry, chaos
+from messaging import Context, OperationRefused, Retry, chaos, wakeups
 from messaging.database import store
+from messaging.delivery.loop import deliver_once, deliver_waiting
 from messaging.models import AuditRecord, Delivery, InjectedFault
 from messaging.operations import Faults, end_faults, inject_faults
 from messaging.queries.faults import injected_faults
+from messaging.relay import Relay
 from messaging.settings import options
 from messaging.testing import run_until_idle
-from tests.factories import ANA, ANNOUNCE, CLEAN, EVE, TrainArrived, arrive, ledger, outcomes, write
+from messaging.verification import verify
+from tests.deaths import bury, dies
+from tests.factories import ANA, ANNOUNCE, CLEAN, EVE, TrainArrived, arrive, ledger, outcomes, relay, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SOON = Retry(immediate=2, delays=())
@@ -38,6 +42,15 @@ def allowed() -> Iterator[None]:
     settings.MESSAGING = before
     options.cache_clear()
     chaos.forget()
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The consumers to which wake-ups were really sent, of which none waits in the broker."""
+    sent: list[str] = []
+    monkeypatch.setattr(wakeups, "send", lambda connection, queue, consumer: sent.append(consumer))
+    monkeypatch.setattr(wakeups, "waiting", lambda connection, queue: 0)
+    return sent
 
 
 def inject(consumer: str = ANNOUNCE, *, actor: Any = ANA, **faults: float) -> None:
@@ -131,6 +144,48 @@ class TestInjectedFaults:
         assert chaos.wakeups(ANNOUNCE, 3) == 0
         inject(wakeup_repeat_rate=1.0)
         assert chaos.wakeups(ANNOUNCE, 3) == 6
+
+    def test_of_wake_ups_that_are_lost_leave_the_message_to_the_next_look(self, station: Any, woken: list[str]) -> None:
+        station.declare()
+        relaying = Relay()
+        inject(wakeup_loss_rate=1.0)
+        arrive("ICE 1")
+        relaying.step()
+        assert woken == []
+        end_faults(actor=ANA)
+        relaying._look_at = 0
+        relaying.step()
+        assert set(woken) == {ANNOUNCE}
+        deliver_waiting(ANNOUNCE)
+        assert ledger() == ["ICE 1"]
+
+    def test_of_wake_ups_that_come_twice_bring_the_message_once(self, station: Any, woken: list[str]) -> None:
+        station.declare()
+        relaying = Relay()
+        inject(wakeup_repeat_rate=1.0)
+        arrive("ICE 1")
+        relaying.step()
+        assert woken == [ANNOUNCE, ANNOUNCE]
+        end_faults(actor=ANA)
+        arrive("ICE 2")
+        relaying.step()
+        assert woken == [ANNOUNCE, ANNOUNCE, ANNOUNCE]
+        for name in woken:
+            deliver_waiting(name)
+        assert (ledger(), outcomes()) == (["ICE 1", "ICE 2"], ["handled", "handled"])
+
+    @pytest.mark.only_on("postgresql")
+    def test_kill_the_process_that_delivers(self, station: Any) -> None:
+        consumer = station.declare()
+        inject(crash_rate=1.0)
+        arrive("ICE 1")
+        relay()
+        assert dies(lambda: deliver_once(consumer))
+        assert (bury(), outcomes()) == (1, ["crashed"])
+        end_faults(actor=ANA)
+        run_until_idle()
+        assert (ledger(), outcomes()) == (["ICE 1"], ["crashed", "handled"])
+        assert verify().is_sound
 
     def test_end_by_themselves(self, station: Any) -> None:
         station.declare()

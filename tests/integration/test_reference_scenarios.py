@@ -18,7 +18,7 @@ from messaging.delivery import loop
 from messaging.delivery.loop import deliver_once, deliver_waiting
 from messaging.delivery.presence import presence
 from messaging.ingest import Received, ingest
-from messaging.models import Attempt, DeadLetter, Delivery, Message, OutboxEntry
+from messaging.models import Attempt, DeadLetter, Delivery, Message, OutboxEntry, Worker
 from messaging.operations import pause_consumer, replay_dead_letters
 from messaging.rescue import rescue
 from messaging.testing import Harness, run_until_idle
@@ -236,6 +236,7 @@ class TestHardCases:
         working = elsewhere(lambda: deliver_once(consumer))
         assert entered.wait(PATIENCE)
         Delivery.objects.update(claimed_at="2020-01-01T00:00:00Z")
+        Worker.objects.update(heartbeat_at="2020-01-01T00:00:00Z")
         presence().beat()
         assert (rescue(), deliver_once(consumer)) == (0, 0)
         may_end.set()

@@ -18,6 +18,7 @@ from messaging.ids import new_id
 from messaging.models import Attempt, DeadLetter, Delivery, Worker
 from messaging.operations import replay_dead_letters
 from messaging.rescue import adopt_orphans, rescue
+from messaging.settings import Options
 from messaging.testing import run_until_idle
 from messaging.verification import verify
 from tests.factories import (
@@ -33,7 +34,7 @@ from tests.factories import (
     pending,
     relay,
 )
-from tests.processes import PATIENCE
+from tests.processes import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,6 +72,23 @@ class TestBeginningOfPresence:
                 presence()
             is_away = False
             assert Worker.objects.filter(id=presence().id).exists()
+
+
+class TestHeartbeat:
+    def test_goes_on_by_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("messaging.delivery.presence.heartbeat_is_on", True)
+        monkeypatch.setattr("messaging.delivery.presence.options", lambda: Options(heartbeat_seconds=0.01))
+        worker = Presence("worker")
+        row = Worker.objects.filter(id=worker.id)
+        worker.start()
+        try:
+            for _ in range(2):
+                long_ago = store().now() - timedelta(hours=1)
+                row.update(heartbeat_at=long_ago)
+                eventually(row.filter(heartbeat_at__gt=long_ago).exists, what="a heartbeat")
+        finally:
+            worker.stop()
+        assert not row.exists()
 
 
 class TestRescue:
