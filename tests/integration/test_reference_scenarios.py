@@ -331,7 +331,7 @@ STEPS = {
         "at_least_once.commit", "at_least_once.committed",
     ],
     "at_most_once": [
-        "claim.after", "lock.after", "settle.after", "at_most_once.commit", "at_most_once.committed",
+        "claim.after", "lock.after", "settle.before", "settle.after", "at_most_once.commit", "at_most_once.committed",
         "handler.before", "handler.after", "at_most_once.outcome.commit", "at_most_once.outcome.committed",
     ],
 }  # fmt: skip
