@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 
 from celery import shared_task
 from celery.signals import (
     task_postrun,
     task_prerun,
+    worker_init,
     worker_process_init,
     worker_process_shutdown,
     worker_ready,
@@ -124,6 +126,13 @@ def _note_end(
 ) -> None:
     if (name := getattr(task, "name", "")) in SCHEDULE:
         housekeeping.end(task_id, name, is_done=state == "SUCCESS", result=retval)
+
+
+@worker_init.connect(weak=False)
+def _loaded(**_: object) -> None:
+    """Have the garbage collector leave alone what was loaded: children share its memory, and collect only their own."""
+    gc.collect()
+    gc.freeze()
 
 
 @worker_process_init.connect(weak=False)
