@@ -23,6 +23,8 @@ from messaging.settings import options
 log = logging.getLogger("messaging.wakeups")
 TASK = "messaging.deliver"
 MAINTENANCE_QUEUE = "signalbox"
+CONFIRM_SECONDS = 5.0
+"""The client's own limit ends no read that has begun: a confirm is waited for by the clock."""
 
 
 def queue_names() -> list[str]:
@@ -117,7 +119,8 @@ def send(connection: Connection, queue: str, consumer: str) -> None:
     untyped: Any = Producer
     untyped(connection.default_channel, auto_declare=False).publish(
         message.body, routing_key=queue, headers={**message.headers, "id": id, "root_id": id},
-        serializer=app.conf.task_serializer, **{**message.properties, "correlation_id": id},
+        serializer=app.conf.task_serializer, confirm_timeout=CONFIRM_SECONDS,
+        **{**message.properties, "correlation_id": id},
     )  # fmt: skip
 
 

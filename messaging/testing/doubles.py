@@ -27,6 +27,7 @@ class Doubles:
 
     def __init__(self) -> None:
         self._originals: dict[str, Consumer] = {}
+        self._stand_ins: dict[str, Consumer] = {}
 
     def replace(self, consumer: ConsumerName, handler: Callable[..., Any] | None) -> Double:
         """Put ``handler`` in a consumer's place, or nothing, and note what it is given."""
@@ -58,12 +59,13 @@ class Doubles:
         self._wrap(consumer, failing)
 
     def close(self) -> None:
-        """Put every original back whose consumer is still declared."""
+        """Put every original back, unless its consumer was forgotten or declared anew meanwhile."""
         for name, original in self._originals.items():
-            if find_consumer(name):
+            if find_consumer(name) is self._stand_ins[name]:
                 declare(original)
 
     def _wrap(self, consumer: ConsumerName, stand_in: Callable[[Any, Any], None]) -> None:
         declared = consumer_of(consumer)
         self._originals.setdefault(declared.name, declared)
-        declare(replace(declared, handler=functools.wraps(declared.handler)(stand_in)))
+        self._stand_ins[declared.name] = replace(declared, handler=functools.wraps(declared.handler)(stand_in))
+        declare(self._stand_ins[declared.name])

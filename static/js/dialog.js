@@ -9,7 +9,7 @@ document.addEventListener("click", (event) => {
     const dialog = document.getElementById(opener.dataset.dialog);
     if (!dialog) {
       // The page has moved on since it was opened, its dialogs are of then. Read again, it opens this one.
-      sessionStorage.setItem(WANTED, opener.dataset.dialog);
+      try { sessionStorage.setItem(WANTED, `${location.pathname} ${opener.dataset.dialog}`); } catch { /* private mode */ }
       location.reload();
     } else if (!dialog.open) {
       dialog.dispatchEvent(new CustomEvent("dialog:opening", { bubbles: true, detail: { opener } }));
@@ -33,6 +33,8 @@ function openBrought() {
 }
 document.addEventListener("htmx:afterSettle", openBrought);
 openBrought();
-const wanted = sessionStorage.getItem(WANTED);
-sessionStorage.removeItem(WANTED);
-if (wanted) document.getElementById(wanted)?.showModal();
+try {
+  const [path, id] = (sessionStorage.getItem(WANTED) || "").split(" ");
+  sessionStorage.removeItem(WANTED);
+  if (path === location.pathname) document.getElementById(id)?.showModal();
+} catch { /* private mode */ }

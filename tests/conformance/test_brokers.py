@@ -100,9 +100,10 @@ class TestWakeUpOnRabbitMQ:
         self, rabbitmq: str, monkeypatch: pytest.MonkeyPatch, is_known: bool
     ) -> None:
         """Its connection stays open, and nothing comes: neither how many wait nor that it has what was sent."""
-        consumer = f"conformance.{uuid4()}"
-        with Pipe(urlsplit(rabbitmq).port or 5672) as pipe:
-            url = f"amqp://guest:guest@127.0.0.1:{pipe.port}//"
+        consumer, server = f"conformance.{uuid4()}", urlsplit(rabbitmq)
+        with Pipe(server.hostname or "127.0.0.1", server.port or 5672) as pipe:
+            who = server.netloc.rpartition("@")[0]
+            url = server._replace(netloc=f"{who}@127.0.0.1:{pipe.port}").geturl()
             app: Any = Celery(set_as_current=False)
             app.conf.update(broker_url=url, broker_transport_options=transport_options(url))
             monkeypatch.setattr(wakeups, "current_app", app)
@@ -111,14 +112,17 @@ class TestWakeUpOnRabbitMQ:
             pipe.is_frozen.set()
             with pytest.raises(TransportUnavailable):
                 elsewhere(lambda: wakeups.wake({consumer: 1}, known)).result(PATIENCE)
+        with app.connection_for_write(rabbitmq) as connection:
+            cast(Any, Queue)(wakeups.queue_of(consumer)).bind(connection.default_channel).delete()
 
 
 class Pipe:
-    """Passes on what goes between clients and a server on this machine, until it freezes."""
+    """Passes on what goes between clients and a server, until it freezes."""
 
-    def __init__(self, port: int) -> None:
-        self._server = ("127.0.0.1", port)
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open = [self._listener]
         self.port: int = self._listener.getsockname()[1]
         self.is_frozen = Event()
 
@@ -127,13 +131,17 @@ class Pipe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads it
+            each.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._server)
+                self._open += [client, server]
                 for ends in ((client, server), (server, client)):
                     Thread(target=self._pass_on, args=ends, daemon=True).start()
 

@@ -236,6 +236,13 @@ class TestIsolation:
             station.close()
         assert station.find(ANNOUNCE) is None
 
+    def test_puts_back_no_consumer_that_was_declared_anew_meanwhile(self, station: Station, db: None) -> None:
+        station.declare()
+        with harness() as bus:
+            bus.fail(ANNOUNCE)
+            declared = station.declare()
+        assert station.find(ANNOUNCE) is declared
+
     def test_reaches_back_to_its_own_beginning(self, station: Station, db: None) -> None:
         """The subscriptions are of the day the test database was made, the test plays earlier."""
         station.declare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -96,6 +97,18 @@ class TestDependenciesPage:
         assert "their works" in page
         assert "The breaker of signal-box is open" in seen(ana, "/")
         assert "is closed" in seen(ana, "/dependencies/signal-box/reset", reason="")
+
+    def test_keeps_each_button_with_its_dialog_when_rows_move(self, guarded: None) -> None:
+        ana = signed_in("operator")
+        before = seen(ana, "/dependencies")
+        seen(ana, "/dependencies/signal-box/trip", reason="works", minutes="")  # and it goes to the top
+        named = re.findall(
+            r'<h2 class="cut" title="([^"]+)">.*?data-dialog="([^"]+)"', seen(ana, "/dependencies"), re.DOTALL
+        )
+        assert {name for name, _ in named} >= {"card-provider", "signal-box"}
+        for name, dialog in named:
+            titles = re.findall(rf'<h2 id="{re.escape(dialog)}-title">([^<]+)<', before)
+            assert all(title.endswith(f" {name}") for title in titles), (name, dialog, titles)
 
     def test_shows_a_viewer_no_button(self, guarded: None) -> None:
         page = seen(signed_in("viewer"), "/dependencies")

@@ -1,6 +1,7 @@
 """``python -m tests.sweep``: sweep one set-up and print the counts.
 
-The exit status is 1 when an invariant broke, or when nobody died at a failpoint where somebody was to.
+The exit status is 1 when an invariant broke; with --in-turn also when nobody died, or froze, at a failpoint where
+somebody was to.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _in_turn(
     from tests.sweep.runner import say
 
     for freeze in (False, True) if _may_freeze(given) else (False,):
-        left = [hit for hit in hits if not freeze or chosen(hit[0], given.frozen_share)]
+        left = wanted = [hit for hit in hits if not freeze or chosen(hit[0], given.frozen_share)]
         for together in (given.in_turn, given.in_turn, 1):
             runs = -(-len(left) // together)
             missed: set[Hit] = set()
@@ -159,7 +160,8 @@ def _in_turn(
             left = [hit for hit in left if hit in missed]
         if left:
             say(f"did not come again: {', '.join(f'{name}:{hit}' for name, hit in left)}")
-            sweep.result.survived |= {name for name, _ in left} - sweep.result.points
+            struck = {name for name, _ in {*wanted} - {*left}}
+            sweep.result.survived |= {name for name, _ in left} - struck
 
 
 def _may_freeze(given: argparse.Namespace) -> bool:

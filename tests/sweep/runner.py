@@ -40,7 +40,7 @@ class Result:
     freezes: int = 0
     violations: list[str] = field(default_factory=list)
     survived: set[str] = field(default_factory=set)
-    """Failpoints at which somebody was to die, and nobody did."""
+    """Failpoints at which somebody was to die or freeze, and nobody did."""
 
     def closing_line(self, seconds: float) -> str:
         broken = Counter(line.split(": ", 1)[1].split(" ")[0] for line in self.violations)

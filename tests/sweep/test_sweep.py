@@ -59,10 +59,13 @@ def sweep(*arguments: str, template: str = TEMPLATE, **environment: str) -> subp
     )
 
 
-def show(title: str, result: subprocess.CompletedProcess[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Print the counts; a sweep in which nobody died shows nothing."""
+def show_counts(
+    title: str, result: subprocess.CompletedProcess[str], capsys: pytest.CaptureFixture[str], *, of: str = "kills"
+) -> None:
+    """Print the counts, and demand that somebody died (and froze): else they say nothing."""
     counts = result.stdout.splitlines()[-1]
-    assert re.search(r" [1-9]\d* kills", counts), result.stdout
+    for what in of.split():
+        assert re.search(rf" [1-9]\d* {what}", counts), result.stdout
     with capsys.disabled():
         sys.stdout.write(f"\n{title}: {counts}\n")
 
@@ -83,7 +86,7 @@ class TestSweepOnPostgreSQLAndRedis:
         assert result.returncode == 0, result.stdout + result.stderr
         assert "reached nowhere: none" in result.stdout, result.stdout
         assert "0 lost, 0 duplicated, broken invariants: none" in result.stdout
-        show("Sweep", result, capsys)
+        show_counts("Sweep", result, capsys, of="kills freezes")
 
     def test_finds_that_a_frozen_rescuer_keeps_nothing_from_the_next(self) -> None:
         result = sweep("--first", "--only", "rescue.one")
@@ -108,7 +111,7 @@ class TestSweepOnRabbitMQ:
     ) -> None:
         result = sweep_in_turn("--setup", "rabbitmq", "--first", "--share", "0.1", "--frozen-share", "0.1")
         assert result.returncode == 0, result.stdout + result.stderr
-        show("Sweep on RabbitMQ", result, capsys)
+        show_counts("Sweep on RabbitMQ", result, capsys, of="kills freezes")
 
 
 @pytest.mark.usefixtures("postgresql", "redis_url")
@@ -118,7 +121,7 @@ class TestSweepOfRealRoles:
         result = sweep("--setup", "roles", "--only", " ".join(places))
         assert result.returncode == 0, result.stdout + result.stderr
         assert f" {len(places)} kills" in result.stdout, result.stdout
-        show(f"Sweep of roles at {', '.join(places)}", result, capsys)
+        show_counts(f"Sweep of roles at {', '.join(places)}", result, capsys)
 
 
 class TestSweepOfTheEmbeddedSetUp:
@@ -128,4 +131,4 @@ class TestSweepOfTheEmbeddedSetUp:
         result = sweep_in_turn("--setup", "embedded", "--first", "--share", "0.15")
         assert result.returncode == 0, result.stdout + result.stderr
         assert "reached nowhere: none" in result.stdout, result.stdout
-        show("Sweep of the embedded process", result, capsys)
+        show_counts("Sweep of the embedded process", result, capsys)

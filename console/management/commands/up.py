@@ -37,6 +37,7 @@ class Command(BusCommand):
                 " Unset it, or start the roles: web, relay, worker, scheduler (see docs/operations.md)."
             )
         os.environ.setdefault("SIGNALBOX_ROLE", "embedded")
+        os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they are done, and Celery would do those of pages, too
         lock = hold(settings.HOME)
         listener = web.listen(host, port)
         self.migrate()
